@@ -1,0 +1,118 @@
+"""One folder on disk <-> fusion + LoRA: everything trained over the frozen backbones. A mismatch is refused by name.
+
+    adapters/NAME/
+      mmllm.json           what it was trained over, sizes, form, blend weight
+      adapter/             plain PEFT, absent when there is no LoRA
+      fusion/              config.json, model.safetensors
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mmllm.catalog import file_sha256
+from mmllm.errors import AdapterError
+from mmllm.fusion import AttentionFusion, FusionConfig, build
+
+SCHEMA = 1
+Form = Literal["text", "soft", "soft+title"]
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """The content of mmllm.json. `form` says how a candidate enters the prompt; `blend` is the LM's weight w, if chosen."""
+
+    name: str
+    lm: str
+    lm_fingerprint: str
+    encoders: Mapping[str, str]
+    form: Form = "text"
+    blend: float | None = None
+    lora: bool = False
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A fusion module and, on disk beside it, a LoRA folder."""
+
+    config: AdapterConfig
+    fusion: AttentionFusion
+    folder: Path | None = None
+
+    @property
+    def lora(self) -> Path | None:
+        """The PEFT folder, if there is one."""
+        return self.folder / "adapter" if self.folder and self.config.lora else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with any weight or setting; an index keeps it beside the fused vectors."""
+        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
+        for name, tensor in sorted(self.fusion.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        if self.lora:
+            for file in sorted(self.lora.glob("*.safetensors")):
+                digest.update(file_sha256(file).encode())
+        return digest.hexdigest()[:16]
+
+
+def untrained(config: FusionConfig, *, lm: str, lm_fingerprint: str, encoders: Mapping[str, str], seed: int = 0) -> Adapter:
+    """The harmless adapter: gate 0, no LoRA, candidates as text, so that the LM scores as the base model does."""
+    return Adapter(AdapterConfig("untrained", lm, lm_fingerprint, dict(encoders)), build(config, seed=seed))
+
+
+def save(adapter: Adapter, folder: Path, *, lora_from: Any = None) -> None:
+    """Write the folder; `lora_from` is a PEFT model whose adapter is saved with it."""
+    from safetensors.torch import save_file
+
+    (folder / "fusion").mkdir(parents=True, exist_ok=True)
+    save_file(adapter.fusion.state_dict(), folder / "fusion" / "model.safetensors")
+    (folder / "fusion" / "config.json").write_text(json.dumps(adapter.fusion.config.to_dict(), indent=1))
+    if lora_from is not None:
+        lora_from.save_pretrained(folder / "adapter")
+    elif adapter.lora and adapter.lora.resolve() != (folder / "adapter").resolve():
+        shutil.copytree(adapter.lora, folder / "adapter", dirs_exist_ok=True)
+    row = asdict(adapter.config) | {"lora": lora_from is not None or adapter.config.lora}
+    part = folder / "mmllm.json.part"
+    part.write_text(json.dumps(row, indent=1))
+    os.replace(part, folder / "mmllm.json")
+
+
+def load(folder: Path, *, lm_fingerprint: str, encoders: Mapping[str, str]) -> Adapter:
+    """Read a folder and refuse it if it was trained over other weights than those given."""
+    from safetensors.torch import load_file
+
+    file = folder / "mmllm.json"
+    if not file.is_file():
+        raise AdapterError(f"no mmllm.json in {folder}", expected="an adapter folder", do="check --adapter")
+    row = json.loads(file.read_text())
+    if row.get("schema") != SCHEMA:
+        raise AdapterError(f"{file} has schema {row.get('schema')}", expected=str(SCHEMA), do="train it with this version")
+    config = AdapterConfig(**row)
+    if config.lm_fingerprint != lm_fingerprint:
+        raise AdapterError(
+            f"adapter {config.name!r} was trained over language model {config.lm} ({config.lm_fingerprint})",
+            expected=lm_fingerprint,
+            do="load it with the preset it was trained for",
+        )
+    for role, want in config.encoders.items():
+        if encoders.get(role) != want:
+            raise AdapterError(
+                f"adapter {config.name!r} was trained over {role} encoder {want}, this index has {encoders.get(role)}",
+                do="build the index with the encoders of the adapter",
+            )
+    sizes = json.loads((folder / "fusion" / "config.json").read_text())
+    fusion = build(FusionConfig(**(sizes | {"widths": tuple(sizes["widths"])})))
+    fusion.load_state_dict(load_file(folder / "fusion" / "model.safetensors"), strict=True)
+    if config.lora and not (folder / "adapter" / "adapter_model.safetensors").is_file():
+        raise AdapterError(f"{folder}/adapter has no adapter_model.safetensors", expected="the LoRA that mmllm.json names")
+    return Adapter(config, fusion, folder)

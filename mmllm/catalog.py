@@ -1,0 +1,316 @@
+"""Read, validate, hash and write catalogs: a folder with `catalog.jsonl` and media beside it.
+
+One JSON object a line: id, title, and optionally text, attributes {name: value or list}, image (path), audio (path or list).
+An optional `interactions.csv` holds user,item,rating,timestamp.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmllm.errors import CatalogError, QueryError
+from mmllm.types import AttributeValue, CatalogProblem, Filter, Item, PathLike, Scalar
+
+FILE = "catalog.jsonl"
+NAMES = "names"
+"""A reserved attribute: other names of the item, in any language. Searched by words, never embedded, no filter."""
+FIELDS = ("id", "title", "text", "attributes", "image", "audio")
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Items in file order, the folder they came from, and what was wrong with the lines left out."""
+
+    folder: Path
+    items: tuple[Item, ...]
+    problems: tuple[CatalogProblem, ...] = ()
+
+    def schema(self) -> dict[str, str]:
+        """Attribute name -> "number", "text", "flag" or "mixed"."""
+        return attribute_types(self.items)
+
+
+def read(folder: PathLike, *, skip_bad: bool = False) -> Catalog:
+    """Read and validate a catalog folder; with `skip_bad`, lines with problems are left out and reported."""
+    catalog = validate(folder)
+    if catalog.problems and not skip_bad:
+        first = catalog.problems[0]
+        more = f" (and {len(catalog.problems) - 1} more)" if len(catalog.problems) > 1 else ""
+        raise CatalogError(
+            f"{Path(folder) / FILE}: {first}{more}",
+            expected="a clean catalog",
+            do="mend the lines (`mmllm data validate` lists all) or pass --skip-bad",
+        )
+    if not catalog.items:
+        raise CatalogError(f"{Path(folder) / FILE} has no usable item", expected="at least one line", do="check the file")
+    return catalog
+
+
+def validate(folder: PathLike) -> Catalog:
+    """Read everything that can be read, and list every problem by line and field."""
+    root = Path(folder)
+    file = root / FILE
+    if not file.is_file():
+        raise CatalogError(
+            f"no {FILE} in {root}", expected=f"a folder holding {FILE}", do="make one with `mmllm data import`"
+        )
+    items: list[Item] = []
+    problems: list[CatalogProblem] = []
+    seen: dict[str, int] = {}
+    with file.open("rb") as lines:
+        for number, raw in enumerate(lines, start=1):
+            if not raw.strip():
+                continue
+            found = list(_problems_of_line(raw, root))
+            if not found:
+                item = parse_item(json.loads(raw))
+                if item.id in seen:
+                    found = [CatalogProblem(0, "id", f"{item.id!r} is already on line {seen[item.id]}")]
+                else:
+                    seen[item.id] = number
+                    items.append(item)
+            problems += [CatalogProblem(number, p.field, p.message) for p in found]
+    return Catalog(root, tuple(items), tuple(problems))
+
+
+def _problems_of_line(raw: bytes, root: Path) -> Iterator[CatalogProblem]:
+    try:
+        row = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        yield CatalogProblem(0, "line", f"not UTF-8 text (byte {error.start})")
+        return
+    except json.JSONDecodeError as error:
+        yield CatalogProblem(0, "line", f"not JSON: {error.msg} at column {error.colno}")
+        return
+    if not isinstance(row, dict):
+        yield CatalogProblem(0, "line", f"a JSON {type(row).__name__}, expected an object")
+        return
+    for name in ("id", "title"):
+        if not isinstance(row.get(name), str) or not row[name].strip():
+            yield CatalogProblem(0, name, f"{row.get(name)!r}, expected a text that is not empty")
+    if not isinstance(row.get("text", ""), str):
+        yield CatalogProblem(0, "text", f"{row['text']!r}, expected a text")
+    for name in row.keys() - set(FIELDS):
+        yield CatalogProblem(0, name, f"unknown field, expected {', '.join(FIELDS)}")
+    attributes = row.get("attributes", {})
+    if not isinstance(attributes, dict):
+        yield CatalogProblem(0, "attributes", f"{attributes!r}, expected an object")
+    else:
+        for name, value in attributes.items():
+            for single in value if isinstance(value, list) else [value]:
+                if not isinstance(single, (str, int, float, bool)):
+                    yield CatalogProblem(0, f"attributes.{name}", f"{single!r}, expected a text, a number or a flag")
+    audio = row.get("audio") or []
+    media = [("image", row.get("image"))] + [("audio", a) for a in (audio if isinstance(audio, list) else [audio])]
+    for name, value in media:
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            yield CatalogProblem(0, name, f"{value!r}, expected a path relative to the catalog folder")
+        elif not inside(root, value):
+            yield CatalogProblem(0, name, f"{value!r} leaves the catalog folder")
+        elif not (root / value).is_file():
+            yield CatalogProblem(0, name, f"{value!r} does not exist")
+        elif (root / value).stat().st_size == 0:
+            yield CatalogProblem(0, name, f"{value!r} is an empty file")
+
+
+def inside(root: Path, relative: str) -> bool:
+    """True if the path stays within the folder, links followed."""
+    return (root / relative).resolve().is_relative_to(root.resolve()) and not Path(relative).is_absolute()
+
+
+def parse_item(row: Mapping[str, Any]) -> Item:
+    """One validated JSON object -> Item."""
+    audio = row.get("audio") or []
+    attributes = {
+        str(k): tuple(v) if isinstance(v, list) else v for k, v in row.get("attributes", {}).items() if v not in ("", [])
+    }
+    return Item(
+        id=row["id"].strip(),
+        title=row["title"].strip(),
+        text=row.get("text", "").strip(),
+        attributes=attributes,
+        image=row.get("image"),
+        audio=tuple(audio) if isinstance(audio, list) else (audio,),
+    )
+
+
+def item_row(item: Item) -> dict[str, Any]:
+    """Item -> the JSON object of its line; the inverse of `parse_item`."""
+    row: dict[str, Any] = {"id": item.id, "title": item.title}
+    if item.text:
+        row["text"] = item.text
+    if item.attributes:
+        row["attributes"] = {k: list(v) if isinstance(v, tuple) else v for k, v in item.attributes.items()}
+    if item.image:
+        row["image"] = item.image
+    if item.audio:
+        row["audio"] = item.audio[0] if len(item.audio) == 1 else list(item.audio)
+    return row
+
+
+def write(items: Iterable[Item], folder: PathLike) -> int:
+    """Write `catalog.jsonl` by rename, so that a reader never sees half of it; returns the number of lines."""
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    part = root / (FILE + ".part")
+    count = 0
+    with part.open("w", encoding="utf-8") as out:
+        for item in items:
+            out.write(json.dumps(item_row(item), ensure_ascii=False) + "\n")
+            count += 1
+    os.replace(part, root / FILE)
+    return count
+
+
+def write_interactions(rows: Iterable[tuple[str, str, float, int]], folder: PathLike) -> int:
+    """Write `interactions.csv` (user,item,rating,timestamp in unix seconds)."""
+    part = Path(folder) / "interactions.csv.part"
+    count = 0
+    with part.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["user", "item", "rating", "timestamp"])
+        for row in rows:
+            writer.writerow(row)
+            count += 1
+    os.replace(part, Path(folder) / "interactions.csv")
+    return count
+
+
+def document(item: Item) -> str:
+    """What the encoders read of an item: title, text, and what its text does not say already of its attributes."""
+    said = f"{item.title} {item.text}".casefold()
+    extra = [
+        f"{name}: {values}"
+        for name, values in ((n, as_text(v)) for n, v in item.attributes.items() if n != NAMES)
+        if values.casefold() not in said
+    ]
+    return "\n".join(t for t in (item.title if item.title not in item.text else "", item.text, "; ".join(extra)) if t)
+
+
+def as_text(value: AttributeValue) -> str:
+    """An attribute value in words.
+
+    >>> as_text(("red", "blue")), as_text(1999)
+    ('red, blue', '1999')
+    """
+    return ", ".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
+
+
+def file_sha256(path: PathLike) -> str:
+    """sha256 of a file, in hex, read in blocks."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def catalog_hash(items: Iterable[Item]) -> str:
+    """sha256 over all lines, so that two catalogs with the same items have the same hash."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(json.dumps(item_row(item), ensure_ascii=False, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def attribute_types(items: Iterable[Item]) -> dict[str, str]:
+    """Attribute name -> "number", "flag", "text" or "mixed", read off the values."""
+    kinds: dict[str, set[str]] = {}
+    for item in items:
+        for name, value in item.attributes.items():
+            for single in value if isinstance(value, tuple) else (value,):
+                kinds.setdefault(name, set()).add(_kind(single))
+    return {name: next(iter(k)) if len(k) == 1 else "mixed" for name, k in sorted(kinds.items())}
+
+
+def _kind(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "flag"
+    return "number" if isinstance(value, (int, float)) else "text"
+
+
+def attribute_values(items: Iterable[Item], name: str) -> Counter[Scalar]:
+    """How often each value of an attribute occurs."""
+    counts: Counter[Scalar] = Counter()
+    for item in items:
+        value = item.attributes.get(name)
+        if value is not None:
+            counts.update(value if isinstance(value, tuple) else (value,))
+    return counts
+
+
+def matches(item: Item, filters: Iterable[Filter]) -> bool:
+    """True if the item meets every filter; an item without the attribute meets only `!=`.
+
+    >>> matches(Item("1", "Alien", attributes={"year": 1979}), [Filter("year", "<", 1980)])
+    True
+    """
+    for f in filters:
+        value = item.attributes.get(f.attribute)
+        values: tuple[Scalar, ...] = value if isinstance(value, tuple) else () if value is None else (value,)
+        if f.op == "!=":
+            if any(_same(v, f.value) for v in values):
+                return False
+        elif not any(_holds(v, f) for v in values):
+            return False
+    return True
+
+
+def _same(a: Scalar, b: AttributeValue) -> bool:
+    return a.casefold() == b.casefold() if isinstance(a, str) and isinstance(b, str) else a == b
+
+
+def _holds(value: Scalar, f: Filter) -> bool:
+    if f.op == "=":
+        return _same(value, f.value)
+    if f.op == "in":
+        return any(_same(value, v) for v in (f.value if isinstance(f.value, tuple) else (f.value,)))
+    if isinstance(value, str) or isinstance(f.value, (str, tuple)):
+        return False
+    return {">=": value >= f.value, "<=": value <= f.value, ">": value > f.value, "<": value < f.value}[f.op]
+
+
+def resolve_filters(where: Mapping[str, Any], items: Iterable[Item]) -> tuple[Filter, ...]:
+    """`Query.where` -> filters checked against the catalog: attribute exists, operator fits its type, value occurs."""
+    items = tuple(items)
+    types = attribute_types(items)
+    filters: list[Filter] = []
+    for name, wanted in where.items():
+        if name not in types:
+            raise QueryError(f"unknown attribute {name!r}", expected=" or ".join(types) or "no attribute", do="use one of these")
+        conditions = wanted.items() if isinstance(wanted, Mapping) else [("in" if isinstance(wanted, (list, tuple)) else "=", wanted)]
+        for op, value in conditions:
+            filters.append(_checked(Filter(name, op, tuple(value) if isinstance(value, list) else value), types[name], items))
+    return tuple(filters)
+
+
+def _checked(f: Filter, kind: str, items: tuple[Item, ...]) -> Filter:
+    if f.op not in ("=", "!=", ">=", "<=", ">", "<", "in"):
+        raise QueryError(f"unknown operator {f.op!r} on {f.attribute!r}", expected="one of = != >= <= > < in")
+    singles = f.value if isinstance(f.value, tuple) else (f.value,)
+    if kind == "number":
+        bad = [v for v in singles if isinstance(v, (str, bool))]
+        if bad:
+            raise QueryError(f"{f.attribute} {f.op} {bad[0]!r}", expected="a number", do=f"for example {f.attribute}>=1")
+        return f
+    if f.op in (">=", "<=", ">", "<"):
+        raise QueryError(f"{f.attribute} {f.op} {f.value!r}", expected=f"= or != , because {f.attribute} is a {kind}")
+    known = attribute_values(items, f.attribute)
+    exact = {str(v).casefold(): v for v in known}
+    fixed = []
+    for v in singles:
+        if str(v).casefold() not in exact:
+            common = ", ".join(str(k) for k, _ in known.most_common(8))
+            raise QueryError(f"no item has {f.attribute} = {v!r}", expected=f"for example {common}")
+        fixed.append(exact[str(v).casefold()])
+    return Filter(f.attribute, f.op, tuple(fixed) if isinstance(f.value, tuple) else fixed[0])

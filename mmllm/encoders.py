@@ -1,0 +1,150 @@
+"""Frozen encoders of text and pictures. Every output row is L2-normalised float32, in the order of the input.
+
+`TextEncoder` reads words for words; `ClipEncoder` holds the shared space of words and pictures (open_clip), in which a
+query meets an item across modalities. Speech and sound are in `speech.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mmllm import settings, weights
+
+if TYPE_CHECKING:
+    from mmllm.speech import Whisper
+
+
+class Encoder(Protocol):
+    """What every encoder tells about itself, so that an index can refuse features made by another one."""
+
+    name: str
+    fingerprint: str
+    width: int
+
+
+def in_batches(
+    values: Sequence[Any], size: int, run: Callable[[list[Any]], torch.Tensor], width: int, key: Callable[[Any], int] | None = None
+) -> np.ndarray:
+    """Run in batches, longest first when `key` gives a length, and return the rows in the order given: [n, width]."""
+    out = np.zeros((len(values), width), dtype=np.float32)
+    order = sorted(range(len(values)), key=lambda i: -key(values[i])) if key else list(range(len(values)))
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        with torch.inference_mode():
+            got = torch.nn.functional.normalize(run([values[i] for i in rows]).float(), dim=-1)
+        out[rows] = got.cpu().numpy()
+    return out
+
+
+class TextEncoder:
+    """Mean-pooled transformer (MiniLM, E5 and their kin) -> [n, D_text]."""
+
+    def __init__(self, folder: Path, *, name: str, max_tokens: int = 256, prefixes: tuple[str, str] = ("", "")) -> None:
+        from transformers import AutoModel, AutoTokenizer
+
+        self.name, self.fingerprint, self.max_tokens = name, weights.fingerprint(folder), max_tokens
+        self.prefixes = prefixes  # (for a query, for a document): E5 was trained with them
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        self.width: int = self.model.config.hidden_size
+
+    def encode(self, texts: Sequence[str], *, query: bool = False, batch: int = 32) -> np.ndarray:
+        """[n, D_text], L2-normalised."""
+        prefix = self.prefixes[0 if query else 1]
+        return in_batches([prefix + t for t in texts], batch, self._run, self.width, key=len)
+
+    def _run(self, texts: list[str]) -> torch.Tensor:
+        inputs = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
+        hidden = self.model(**inputs).last_hidden_state
+        mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+        return (hidden * mask).sum(1) / mask.sum(1)
+
+
+class ClipEncoder:
+    """An open_clip model from a local folder: pictures and texts into one space -> [n, D]."""
+
+    def __init__(self, folder: Path, *, name: str) -> None:
+        import open_clip
+
+        self.name, self.fingerprint = name, weights.fingerprint(folder)
+        where = f"local-dir:{folder}"
+        # require_pretrained: without it open_clip only warns when weights are missing.
+        self.model, _, self.preprocess = open_clip.create_model_and_transforms(where, require_pretrained=True)
+        self.model.eval()
+        self.tokenizer = open_clip.get_tokenizer(where)
+        self.width: int = self.encode_texts(["a"], width=1).shape[1]
+
+    def encode_images(self, images: Sequence[Image.Image], *, batch: int = 32) -> np.ndarray:
+        """RGB pictures -> [n, D], L2-normalised."""
+        return in_batches(images, batch, self._run_images, self.width)
+
+    def encode_texts(self, texts: Sequence[str], *, batch: int = 32, width: int | None = None) -> np.ndarray:
+        """Texts -> [n, D], L2-normalised."""
+        if width is not None:
+            with torch.inference_mode():
+                return self._run_texts(list(texts)).numpy()
+        return in_batches(texts, batch, self._run_texts, self.width, key=len)
+
+    def _run_images(self, images: list[Image.Image]) -> torch.Tensor:
+        return self.model.encode_image(torch.stack([self.preprocess(i) for i in images]))
+
+    def _run_texts(self, texts: list[str]) -> torch.Tensor:
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        if inner is not None and hasattr(self.model, "text"):
+            # A transformers tower masks its padding, so padding to the longest text gives the same rows for less work.
+            limit = self.tokenizer.context_length
+            tokens = inner(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")["input_ids"]
+        else:
+            tokens = self.tokenizer(texts)
+        return self.model.encode_text(tokens)
+
+
+class Encoders:
+    """The encoders of a preset, each loaded when first used; safe to share between threads."""
+
+    def __init__(self, preset: settings.Preset) -> None:
+        self.preset = preset
+        self._lock = threading.RLock()
+        torch.set_num_threads(settings.threads())
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        """The text encoder."""
+        with self._lock:
+            name = self.preset.text
+            prefixes = ("query: ", "passage: ") if "e5" in name else ("", "")
+            return TextEncoder(weights.path(name), name=name, prefixes=prefixes)
+
+    @cached_property
+    def clip(self) -> ClipEncoder:
+        """The shared space of words and pictures."""
+        with self._lock:
+            return ClipEncoder(weights.path(self.preset.clip), name=self.preset.clip)
+
+    @cached_property
+    def whisper(self) -> Whisper:
+        """Speech to text, and sound to a vector."""
+        from mmllm.speech import Whisper
+
+        with self._lock:
+            return Whisper(weights.path(self.preset.whisper), name=self.preset.whisper)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Encoder role -> "name:fingerprint", without loading any of them."""
+        names = {"text": self.preset.text, "clip": self.preset.clip, "whisper": self.preset.whisper}
+        return {role: f"{name}:{weights.fingerprint(weights.path(name))}" for role, name in names.items()}
+
+    def reads(self, text: str) -> bool:
+        """False where the preset's text encoder was never taught the script of the text (MiniLM reads Latin letters)."""
+        if self.preset.text != "all-minilm-l6-v2":
+            return True
+        letters = [c for c in text if c.isalpha()]
+        return not letters or sum(c < "\u0250" for c in letters) / len(letters) > 0.5

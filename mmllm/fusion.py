@@ -1,0 +1,105 @@
+"""AttentionFusion: features of an item or a query -> one pooled embedding and K soft tokens. Torch and types only.
+
+Each modality's feature goes through its own projector, gets a type embedding, and is attended over by K + 1 learned latents
+(softmax(QK^T / sqrt(D)); Jaegle et al. 2021, https://arxiv.org/abs/2103.03206, and Flamingo's resampler,
+https://arxiv.org/abs/2204.14198). Absent modalities are masked. The gate starts at tanh(0) = 0: an untrained module pools to the masked
+mean of the anchors, which are the same modalities in CLIP's shared space, and its soft tokens are not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmllm.types import MODALITIES
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Sizes. `widths` is D_m per modality, in the order of MODALITIES; `soft_norm` the mean norm of the LM's embeddings."""
+
+    widths: tuple[int, ...]
+    width: int
+    soft_tokens: int
+    lm_width: int
+    soft_norm: float
+    kind: str = "attention"
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for config.json."""
+        return asdict(self) | {"widths": list(self.widths)}
+
+
+@dataclass(frozen=True)
+class Fused:
+    """pooled: [B, D], unit length; soft: [B, K, H]; shares: [B, M], attention of the pooled vector, rows sum to 1."""
+
+    pooled: Tensor
+    soft: Tensor
+    shares: Tensor
+
+
+def masked_mean(anchors: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the present modalities of [B, M, D] under a mask [B, M] -> [B, D]; zeros where none is present."""
+    weights = mask.to(anchors.dtype).unsqueeze(-1)
+    return (anchors * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+class AttentionFusion(nn.Module):
+    """The learned-latent fusion; the same module serves items and queries."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        d = config.width
+        self.projectors = nn.ModuleList(
+            nn.Sequential(nn.Linear(w, d), nn.GELU(), nn.Linear(d, d), nn.LayerNorm(d)) for w in config.widths
+        )
+        self.anchor_projector = nn.Linear(d, d, bias=False)
+        self.types = nn.Parameter(torch.randn(len(config.widths), d) * d**-0.5)
+        self.absent = nn.Parameter(torch.zeros(d))
+        self.latents = nn.Parameter(torch.randn(config.soft_tokens + 1, d) * d**-0.5)
+        self.key, self.value = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
+        self.to_pooled = nn.Linear(d, d)
+        self.to_soft = nn.Linear(d, config.lm_width)
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def forward(self, features: Mapping[str, Tensor] | Sequence[Tensor], anchors: Tensor, mask: Tensor) -> Fused:
+        """Fuse one batch.
+
+        features: modality -> [B, D_m]; anchors: [B, M, D], unit rows; mask: [B, M], True where present. Rows that are
+        absent may hold anything: they do not change the result.
+        """
+        rows = [features[m] for m in MODALITIES] if isinstance(features, Mapping) else list(features)
+        present = mask.unsqueeze(-1)
+        anchors = torch.where(present, anchors, torch.zeros_like(anchors))
+        tokens = []
+        for m, (project, row) in enumerate(zip(self.projectors, rows, strict=True)):
+            clean = torch.where(mask[:, m : m + 1], row, torch.zeros_like(row))
+            token = project(clean) + self.anchor_projector(anchors[:, m])
+            tokens.append(torch.where(mask[:, m : m + 1], token, self.absent) + self.types[m])
+        stacked = torch.stack(tokens, dim=1)  # [B, M, D]
+        scores = torch.einsum("kd,bmd->bkm", self.latents, self.key(stacked)) / self.config.width**0.5
+        # A row with nothing present attends to its absent tokens, so that it stays finite.
+        visible = mask | ~mask.any(dim=1, keepdim=True)
+        attention = scores.masked_fill(~visible.unsqueeze(1), float("-inf")).softmax(dim=-1)  # [B, K + 1, M]
+        attended = torch.einsum("bkm,bmd->bkd", attention, self.value(stacked)) + self.latents
+        gate = torch.tanh(self.gate)
+        pooled = F.normalize(masked_mean(anchors, mask) + gate * self.to_pooled(attended[:, 0]), dim=-1)
+        soft = F.normalize(self.to_soft(attended[:, 1:]), dim=-1) * self.config.soft_norm
+        uniform = mask.to(anchors.dtype) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        shares = (1 - gate.abs()) * uniform + gate.abs() * attention[:, 0]
+        return Fused(pooled=pooled, soft=soft, shares=shares)
+
+
+def build(config: FusionConfig, *, seed: int = 0) -> AttentionFusion:
+    """A fresh module in evaluation mode; the same seed gives the same weights, and the global generator is left alone."""
+    if config.kind != "attention":
+        raise ValueError(f"fusion kind {config.kind!r} is not known; expected 'attention'")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AttentionFusion(config).eval()

@@ -1,0 +1,257 @@
+"""The causal language model: packed scoring over embeddings, a prefix cache kept across turns, streaming generation, LoRA.
+
+Packed scoring: one shared prefix, then every candidate as its own short segment. A block mask lets a segment see the prefix
+and itself only, and positions restart after the prefix, so that a candidate's score is what a separate prompt would give.
+The score is logit(yes) - logit(no) at the segment's last position, the readout.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmllm import settings, weights
+from mmllm.errors import AdapterError, WeightsError
+
+SEGMENT_TOKENS_PER_PASS = 1024  # bounds the memory of one packed pass; more candidates run in further passes
+
+
+class LanguageModel:
+    """A transformers causal LM in float32 with its tokenizer. Calls are serialised by a lock: it holds one prefix cache."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, name: str = "lm", fingerprint: str = "") -> None:
+        self.model, self.tokenizer, self.name, self.fingerprint = model.eval(), tokenizer, name, fingerprint
+        self.lock = threading.RLock()
+        self.width: int = model.config.hidden_size
+        self._table = model.get_input_embeddings()
+        self.soft_norm = float(self._table.weight.detach().norm(dim=-1).mean())
+        self.yes, self.no = self._answer("yes"), self._answer("no")
+        self._prefix: Tensor | None = None  # [P, H], what `_cache` holds
+        self._cache: Any = None
+        self.prefix_reused = 0
+        """How many prefix positions the last scoring call took from the cache."""
+
+    @classmethod
+    def load(cls, name: str) -> LanguageModel:
+        """Weights by name, float32 on the CPU (bfloat16 without its instructions is 44 to 500 times slower)."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        folder = weights.path(name)
+        torch.set_num_threads(settings.threads())
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+        return cls(model, AutoTokenizer.from_pretrained(folder), name=name, fingerprint=weights.fingerprint(folder))
+
+    def _answer(self, word: str) -> int:
+        ids = self.tokenizer.encode(word, add_special_tokens=False)
+        if not ids:
+            raise WeightsError(f"the tokenizer has no token for {word!r}")
+        return int(ids[0])
+
+    # ---- text to embeddings ------------------------------------------------------------------------------------------
+
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of a text that is already a whole prompt (special tokens are read as such)."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def embed(self, ids: Sequence[int]) -> Tensor:
+        """Token ids -> [T, H]."""
+        with torch.inference_mode():
+            return self._table(torch.tensor(list(ids), dtype=torch.long))
+
+    # ---- packed scoring ----------------------------------------------------------------------------------------------
+
+    def score(self, prefix: Tensor, segments: Sequence[Tensor]) -> Tensor:
+        """Scores [N] of segments [L_i, H] after a shared prefix [P, H]; the prefix's cache is kept for the next call."""
+        if not segments:
+            return torch.zeros(0)
+        with self.lock, torch.inference_mode():
+            self._ensure_prefix(prefix)
+            scores: list[Tensor] = []
+            for group in _groups(segments, SEGMENT_TOKENS_PER_PASS):
+                scores.append(self._score_group(len(prefix), group))
+            return torch.cat(scores)
+
+    def _score_group(self, prefix: int, segments: Sequence[Tensor]) -> Tensor:
+        lengths = torch.tensor([len(s) for s in segments])
+        owner = torch.repeat_interleave(torch.arange(len(segments)), lengths)
+        offset = torch.cat([torch.arange(n) for n in lengths.tolist()])
+        allowed = (owner[:, None] == owner[None, :]) & (offset[:, None] >= offset[None, :])
+        allowed = torch.cat([torch.ones(len(owner), prefix, dtype=torch.bool), allowed], dim=1)
+        hidden = self._hidden(torch.cat(list(segments)), allowed, offset + prefix, self._cache)
+        self._crop(prefix)
+        readouts = hidden[lengths.cumsum(0) - 1]
+        return self._yes_minus_no(readouts)
+
+    def _yes_minus_no(self, hidden: Tensor) -> Tensor:
+        """Only two rows of the output matrix are needed, not the vocabulary."""
+        head = self.model.get_output_embeddings()
+        rows = torch.tensor([self.yes, self.no])
+        bias = head.bias[rows] if getattr(head, "bias", None) is not None else None
+        logits = torch.nn.functional.linear(hidden, head.weight[rows], bias)
+        return logits[:, 0] - logits[:, 1]
+
+    def _decoder(self) -> Any:
+        """The stack below the output matrix, whether or not PEFT wraps the model."""
+        model = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+        return model.get_decoder() if hasattr(model, "get_decoder") else model.model
+
+    def _hidden(self, embeds: Tensor, allowed: Tensor | None, positions: Tensor, cache: Any) -> Tensor:
+        """One pass: embeds [T, H], allowed [T, cached + T] or None for causal, positions [T] -> hidden [T, H]."""
+        mask = None
+        if allowed is not None:
+            mask = torch.zeros(1, 1, *allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
+        out = self._decoder()(
+            inputs_embeds=embeds.unsqueeze(0),
+            attention_mask=mask,
+            position_ids=positions.unsqueeze(0),
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return out.last_hidden_state[0]
+
+    def _ensure_prefix(self, prefix: Tensor) -> None:
+        """Bring the cache to exactly this prefix, computing only what differs from the last one."""
+        shared = 0
+        if self._prefix is not None and self._cache is not None:
+            n = min(len(prefix), len(self._prefix))
+            differs = (prefix[:n] != self._prefix[:n]).any(dim=1)
+            shared = int(differs.int().argmax()) if bool(differs.any()) else n
+        if shared == 0:
+            from transformers import DynamicCache
+
+            self._cache = DynamicCache()
+        else:
+            self._crop(shared)
+        self._prefix = None  # not valid again until the pass below has succeeded
+        if shared < len(prefix):
+            self._hidden(prefix[shared:], self._causal(shared, len(prefix)), torch.arange(shared, len(prefix)), self._cache)
+        self._prefix = prefix.clone()
+        self.prefix_reused = shared
+
+    @staticmethod
+    def _causal(start: int, end: int) -> Tensor:
+        return torch.arange(end)[None, :] <= torch.arange(start, end)[:, None]
+
+    def _crop(self, length: int) -> None:
+        extra = self._cache.get_seq_length() - length
+        if extra > 0:
+            self._cache.crop(-extra)  # transformers 5 takes how many to remove, as a negative number
+
+    def forget_prefix(self) -> None:
+        """Drop the kept prefix cache (after the weights change)."""
+        self._prefix = self._cache = None
+
+    def score_separately(self, prefix: Tensor, segments: Sequence[Tensor]) -> Tensor:
+        """The same scores from one whole prompt per candidate, nothing cached; the yardstick of tests and benchmarks."""
+        scores = []
+        with self.lock, torch.inference_mode():
+            for segment in segments:
+                whole = torch.cat([prefix, segment])
+                hidden = self._hidden(whole, None, torch.arange(len(whole)), None)
+                scores.append(self._yes_minus_no(hidden[-1:]))
+        return torch.cat(scores) if scores else torch.zeros(0)
+
+    # ---- generation --------------------------------------------------------------------------------------------------
+
+    def stream(self, prompt: str, *, max_new_tokens: int = 64, stop: Sequence[str] = ()) -> Iterator[str]:
+        """Greedy decoding, yielding pieces of text as they come; ends at the end-of-turn token or a stop string."""
+        from transformers import DynamicCache
+
+        ids = self.tokens(prompt)
+        end = {self.tokenizer.eos_token_id, *self._end_of_turn()}
+        with torch.inference_mode():
+            cache = DynamicCache()
+            embeds, position = self.embed(ids), 0
+            made: list[int] = []
+            shown = ""
+            for _ in range(max_new_tokens):
+                with self.lock:  # taken per token, so that a scoring turn need not wait for the whole reply
+                    positions = torch.arange(position, position + len(embeds))
+                    causal = self._causal(position, position + len(embeds)) if len(embeds) > 1 else None
+                    hidden = self._hidden(embeds, causal, positions, cache)
+                    token = int(self.model.get_output_embeddings()(hidden[-1]).argmax())
+                if token in end:
+                    return
+                position += len(embeds)
+                embeds = self.embed([token])
+                made.append(token)
+                text = self.tokenizer.decode(made, skip_special_tokens=True)
+                if text.endswith("\ufffd"):
+                    continue  # half of a character
+                if any(s in text for s in stop):
+                    cut = min(text.find(s) for s in stop if s in text)
+                    yield text[len(shown) : max(cut, len(shown))]
+                    return
+                yield text[len(shown) :]
+                shown = text
+
+    def generate(self, prompt: str, *, max_new_tokens: int = 64, stop: Sequence[str] = ()) -> str:
+        """The whole of `stream` at once."""
+        return "".join(self.stream(prompt, max_new_tokens=max_new_tokens, stop=stop))
+
+    def _end_of_turn(self) -> set[int]:
+        ids = {self.tokenizer.convert_tokens_to_ids(t) for t in ("<|im_end|>", "<|eot_id|>", "<|endoftext|>")}
+        return {i for i in ids if isinstance(i, int) and i >= 0 and i != self.tokenizer.unk_token_id}
+
+    # ---- LoRA --------------------------------------------------------------------------------------------------------
+
+    def attach_lora(self, folder: Path) -> None:
+        """Put a PEFT adapter on; the folder is plain PEFT."""
+        from peft import PeftModel
+
+        if hasattr(self.model, "peft_config"):
+            raise AdapterError("a LoRA adapter is attached already", do="detach it first")
+        with self.lock:
+            self.model = PeftModel.from_pretrained(self.model, str(folder)).eval()
+            self.forget_prefix()
+
+    def new_lora(self, *, rank: int = 8, targets: Sequence[str] = ("q_proj", "v_proj"), seed: int = 0) -> None:
+        """Put a fresh LoRA on (B = 0, so that nothing changes until it is trained)."""
+        from peft import LoraConfig, get_peft_model
+
+        if hasattr(self.model, "peft_config"):
+            raise AdapterError("a LoRA adapter is attached already", do="detach it first")
+        with self.lock, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(targets), task_type="CAUSAL_LM")
+            self.model = get_peft_model(self.model, config).eval()
+            self.forget_prefix()
+
+    def detach_lora(self) -> None:
+        """Take the adapter off; the base model is left as it was."""
+        with self.lock:
+            if hasattr(self.model, "peft_config"):
+                self.model = self.model.unload()
+            self.forget_prefix()
+
+
+def _groups(segments: Sequence[Tensor], limit: int) -> Iterator[list[Tensor]]:
+    group: list[Tensor] = []
+    size = 0
+    for segment in segments:
+        if group and size + len(segment) > limit:
+            yield group
+            group, size = [], 0
+        group.append(segment)
+        size += len(segment)
+    yield group
+
+
+def embedding_shape(name: str) -> tuple[int, float]:
+    """(H, mean norm of the input embeddings) of weights on disk, reading that one tensor only."""
+    from safetensors import safe_open
+
+    folder = weights.path(name)
+    width = json.loads((folder / "config.json").read_text())["hidden_size"]
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                if key.endswith("embed_tokens.weight"):
+                    return width, float(tensors.get_tensor(key).float().norm(dim=-1).mean())
+    raise WeightsError(f"{folder} has no input embeddings", expected="a tensor embed_tokens.weight in safetensors")

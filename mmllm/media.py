@@ -1,0 +1,126 @@
+"""Decode pictures and sounds safely: allow-lists, size limits, no network, no external program.
+
+SVG is refused (it is a program); WebP, PNG, JPEG, GIF and BMP are decoded by Pillow, WAV, FLAC, Ogg and MP3 by libsndfile.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from mmllm import settings
+from mmllm.errors import MediaError
+
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+AUDIO_FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
+
+
+def _bytes_of(source: Any, limit: int, what: str) -> tuple[bytes, str]:
+    """The bytes of a path or a bytes object, and the name to call it by in errors."""
+    if isinstance(source, (bytes, bytearray)):
+        data, name = bytes(source), f"{what} of {len(source)} bytes"
+    else:
+        path = Path(source)
+        name = str(source)
+        if not path.is_file():
+            raise MediaError(f"{name} is not a file", expected=f"a readable {what} file")
+        if path.stat().st_size > limit:
+            raise MediaError(f"{name} has {path.stat().st_size:,} bytes", expected=f"at most {limit:,}", do="make it smaller")
+        data = path.read_bytes()
+    if not data:
+        raise MediaError(f"{name} is empty", expected=f"a readable {what} file")
+    if len(data) > limit:
+        raise MediaError(f"{name} has {len(data):,} bytes", expected=f"at most {limit:,}", do="make it smaller")
+    return data, name
+
+
+def load_image(source: Any) -> Image.Image:
+    """A path, bytes or PIL picture -> RGB: turned by EXIF, colour-managed to sRGB, transparency laid on white."""
+    if isinstance(source, Image.Image):
+        return to_rgb(source)
+    data, name = _bytes_of(source, settings.MAX_IMAGE_BYTES, "image")
+    if data.lstrip()[:5].lower() in (b"<svg ", b"<?xml"):
+        raise MediaError(f"{name} is an SVG or XML file", expected="PNG, JPEG, WebP, GIF or BMP", do="convert it to PNG")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+            if image.width * image.height > settings.MAX_IMAGE_PIXELS:
+                raise MediaError(
+                    f"{name} is {image.width}x{image.height}", expected=f"at most {settings.MAX_IMAGE_PIXELS:,} pixels"
+                )
+            image.load()
+            return to_rgb(image)
+    except UnidentifiedImageError:
+        raise MediaError(f"{name} is not a picture", expected="PNG, JPEG, WebP, GIF or BMP") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise MediaError(f"{name} cannot be decoded ({error})", expected="an undamaged picture") from None
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """EXIF turn, ICC profile to sRGB, alpha over white."""
+    profile = image.info.get("icc_profile")
+    turned = ImageOps.exif_transpose(image) or image
+    if profile and turned.mode in ("RGB", "RGBA", "CMYK"):
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            mode = "RGBA" if turned.mode == "RGBA" else "RGB"
+            converted = ImageCms.profileToProfile(turned, source, ImageCms.createProfile("sRGB"), outputMode=mode)
+            turned = converted or turned
+        except ImageCms.PyCMSError:
+            # A broken profile says nothing about the pixels; they are read as sRGB, as browsers do.
+            pass
+    if turned.mode in ("RGBA", "LA", "PA") or "transparency" in turned.info:
+        rgba = turned.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return turned.convert("RGB")
+
+
+def load_audio(source: Any) -> np.ndarray:
+    """A path, bytes, or (sample rate, samples) -> mono float32 [n] at 16 kHz, peak at most 1.
+
+    Samples may be [n] or [n, channels], integer (scaled by their type) or float in [-1, 1].
+    """
+    if isinstance(source, tuple):
+        rate, samples = source
+        samples = np.asarray(samples)
+        if np.issubdtype(samples.dtype, np.integer):
+            samples = samples.astype(np.float32) / float(np.iinfo(samples.dtype).max)
+        name = "the recording"
+    else:
+        import soundfile  # heavy native library, only where sound is read
+
+        data, name = _bytes_of(source, settings.MAX_AUDIO_BYTES, "audio")
+        try:
+            with soundfile.SoundFile(io.BytesIO(data)) as file:
+                if file.format not in AUDIO_FORMATS:
+                    raise MediaError(f"{name} is {file.format}", expected="WAV, FLAC, Ogg or MP3", do="convert it to WAV")
+                rate = file.samplerate
+                if file.frames > settings.MAX_AUDIO_SECONDS * rate:
+                    raise MediaError(
+                        f"{name} lasts {file.frames / rate:.0f} s", expected=f"at most {settings.MAX_AUDIO_SECONDS:.0f} s"
+                    )
+                samples = file.read(dtype="float32", always_2d=False)
+        except soundfile.LibsndfileError as error:
+            raise MediaError(f"{name} is not a sound ({error})", expected="WAV, FLAC, Ogg or MP3") from None
+    samples = np.asarray(samples, dtype=np.float32)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1)
+    if samples.ndim != 1 or samples.size == 0:
+        raise MediaError(f"{name} has samples of shape {samples.shape}", expected="[n] or [n, channels], not empty")
+    if not np.isfinite(samples).all():
+        raise MediaError(f"{name} has samples that are not numbers", expected="finite samples")
+    if int(rate) != settings.SAMPLE_RATE:
+        import soxr
+
+        samples = soxr.resample(samples, int(rate), settings.SAMPLE_RATE).astype(np.float32)
+    if samples.size > settings.MAX_AUDIO_SECONDS * settings.SAMPLE_RATE:
+        raise MediaError(f"{name} is too long", expected=f"at most {settings.MAX_AUDIO_SECONDS:.0f} s")
+    peak = float(np.abs(samples).max())
+    return samples / peak if peak > 1.0 else samples

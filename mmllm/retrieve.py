@@ -1,0 +1,235 @@
+"""Candidates: dense search over the fused vector and per modality, BM25 over words, filters, reciprocal rank fusion.
+
+RRF: score = sum over lists of weight / (60 + rank). Cormack, Clarke and Buettcher 2009, https://doi.org/10.1145/1571941.1572114.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import bm25s
+import numpy as np
+import Stemmer
+import torch
+
+from mmllm.catalog import as_text, matches
+from mmllm.encoders import Encoders
+from mmllm.fusion import AttentionFusion
+from mmllm.media import load_audio, load_image
+from mmllm.store import Payload, Store
+from mmllm.types import MODALITIES, Candidate, Filter, Query, Transcript
+from mmllm.vector_store import Space, VectorStore
+
+RRF_K = 60
+WEIGHTS = {"fused": 1.0, "text": 1.0, "image": 0.5, "picture": 1.5, "speech": 0.25, "sound": 1.0, "bm25": 1.0, "liked": 1.0}
+"""What a list counts for in the fusion of ranks. `image` is words against pictures, `picture` picture against pictures."""
+LIKED, DISLIKED = 0.6, 0.3
+"""How far liked and disliked items move the query vector (Rocchio 1971)."""
+
+STOPWORDS = frozenset(
+    "a an the of to in on for with and or that which is are be it its this some any i me my we you your want like would "
+    "please show find give something anything thing one ones can could need looking from has have".split()
+)
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
+
+
+@lru_cache(maxsize=1)
+def _stemmer() -> Stemmer.Stemmer:
+    return Stemmer.Stemmer("english")
+
+
+def words(text: str) -> list[str]:
+    """Tokens for BM25: stemmed words without stop words; runs of Chinese, Japanese or Korean as characters and pairs.
+
+    >>> words("The wombats, 一只猫")
+    ['wombat', '一', '只', '猫', '一只', '只猫']
+    """
+    out: list[str] = []
+    for token in _WORD.findall(text.casefold()):
+        position = 0
+        for run in _CJK.finditer(token):
+            out += _latin(token[position : run.start()])
+            chars = run[0]
+            out += list(chars) + [chars[i : i + 2] for i in range(len(chars) - 1)]
+            position = run.end()
+        out += _latin(token[position:])
+    return out
+
+
+def _latin(token: str) -> list[str]:
+    return [_stemmer().stemWord(token)] if token and token not in STOPWORDS else []
+
+
+def searchable(payload: Payload) -> str:
+    """What BM25 reads of an item: everything people may say about it, in any language."""
+    item = payload.item
+    return " ".join([item.title, item.text, *map(as_text, item.attributes.values()), payload.caption, payload.transcript.text])
+
+
+class Bm25:
+    """BM25 over the payloads (bm25s, Lucene's variant)."""
+
+    def __init__(self, model: bm25s.BM25) -> None:
+        self.model = model
+
+    @classmethod
+    def build(cls, payloads: Sequence[Payload], folder: Path) -> Bm25:
+        """Index all payloads and save."""
+        model = bm25s.BM25(method="lucene")
+        model.index([words(searchable(p)) or ["\u2400"] for p in payloads], show_progress=False)
+        model.save(str(folder))
+        return cls(model)
+
+    @classmethod
+    def load(cls, folder: Path) -> Bm25:
+        """Read a saved one."""
+        return cls(bm25s.BM25.load(str(folder)))
+
+    def query(self, text: str, k: int, allowed: np.ndarray | None = None) -> list[tuple[int, float]]:
+        """Rows that share a word with the text, with their score, best first; ties by row."""
+        tokens = [t for t in words(text) if t in self.model.vocab_dict]
+        if not tokens:
+            return []
+        scores = self.model.get_scores(tokens)
+        if allowed is not None:
+            scores = np.where(allowed, scores, 0.0)
+        order = np.argsort(-scores, kind="stable")[:k]
+        return [(int(r), float(scores[r])) for r in order if scores[r] > 0]
+
+
+@dataclass(frozen=True)
+class EncodedQuery:
+    """A query as vectors; None where the query has no such part.
+
+    text: [D_text]; anchor: modality -> [D]; sound: [D_audio]; pooled: [D], the fused query; notes: what was left out and why.
+    """
+
+    words: str
+    text: np.ndarray | None
+    anchors: Mapping[str, np.ndarray]
+    sound: np.ndarray | None
+    pooled: np.ndarray | None
+    transcript: Transcript | None = None
+    notes: tuple[str, ...] = ()
+
+
+def spaces(store: Store) -> dict[str, Space]:
+    """The collections of an index: fused, one per modality, and what was said."""
+    ids = np.array([i.id for i in store.items], dtype=object)
+    out = {"fused": Space(list(ids), store.fused["pooled"])}
+    anchor, features = store.features["anchor"], store.features
+    for name, present, values in (
+        ("text", features["text"]["present"], features["text"]["values"]),
+        ("image", anchor["present"][:, 1], anchor["values"][:, 1]),
+        ("speech", anchor["present"][:, 2], anchor["values"][:, 2]),
+        ("sound", features["audio"]["present"], features["audio"]["values"]),
+    ):
+        rows = present.astype(bool)
+        if rows.any():
+            out[name] = Space(list(ids[rows]), values[rows])
+    return out
+
+
+class Retriever:
+    """Query -> candidates, over one index."""
+
+    def __init__(
+        self, *, store: Store, vectors: VectorStore, bm25: Bm25, encoders: Encoders, fusion: AttentionFusion
+    ) -> None:
+        self.store, self.vectors, self.bm25, self.encoders, self.fusion = store, vectors, bm25, encoders, fusion
+        self.spaces = {n for n in ("fused", "text", "image", "speech", "sound") if n in spaces(store)}
+
+    def encode(self, query: Query) -> EncodedQuery:
+        """Text, picture and voice -> vectors; a spoken query's words join the typed ones."""
+        notes: list[str] = []
+        transcript, sound = None, None
+        if query.audio is not None:
+            heard = self.encoders.whisper.hear(load_audio(query.audio))
+            transcript = heard.transcript
+            if not transcript.segments:
+                sound = heard.state
+                notes.append("no speech was heard: items that sound alike are searched")
+        said = " ".join(t for t in (query.text or "", transcript.text if transcript else "") if t.strip()).strip()
+        anchors: dict[str, np.ndarray] = {}
+        text = None
+        if said and self.encoders.reads(said):
+            text = self.encoders.text.encode([said], query=True)[0]
+            anchors["text"] = self.encoders.clip.encode_texts([said])[0]
+        elif said:
+            notes.append(f"the {self.encoders.preset.text} text encoder does not read this script: words are matched by BM25 alone")
+        if query.image is not None:
+            anchors["image"] = self.encoders.clip.encode_images([load_image(query.image)])[0]
+        pooled = self._pool(text, anchors, query)
+        return EncodedQuery(said, text, anchors, sound, pooled, transcript, tuple(notes))
+
+    def _pool(self, text: np.ndarray | None, anchors: Mapping[str, np.ndarray], query: Query) -> np.ndarray | None:
+        """The query through the same fusion as the items, then moved towards liked and away from disliked items."""
+        pooled = None
+        if anchors:
+            widths = dict(zip(MODALITIES, self.fusion.config.widths, strict=True))
+            rows = {m: torch.zeros(1, w) for m, w in widths.items()}
+            anchor = torch.zeros(1, len(MODALITIES), self.fusion.config.width)
+            mask = torch.zeros(1, len(MODALITIES), dtype=torch.bool)
+            for modality, value in anchors.items():
+                m = MODALITIES.index(modality)
+                anchor[0, m], mask[0, m] = torch.from_numpy(value), True
+                feature = text if modality == "text" else value
+                if feature is not None:
+                    rows[modality][0] = torch.from_numpy(feature)
+            with torch.inference_mode():
+                pooled = self.fusion(rows, anchor, mask).pooled[0].numpy()
+        for ids, sign in ((query.liked, LIKED), (query.disliked, -DISLIKED)):
+            if ids:
+                mean = self.store.fused["pooled"][self.store.rows(list(ids))].mean(axis=0)
+                if pooled is None and sign < 0:
+                    continue  # a dislike alone points nowhere
+                pooled = mean if pooled is None else pooled + sign * mean
+        if pooled is None:
+            return None
+        norm = float(np.linalg.norm(pooled))
+        return (pooled / norm if norm else pooled).astype(np.float32)
+
+    def retrieve(
+        self, encoded: EncodedQuery, *, k: int, filters: Sequence[Filter] = (), exclude: Iterable[str] = ()
+    ) -> tuple[list[Candidate], tuple[str, ...]]:
+        """The k best by reciprocal rank fusion, and the names of the lists that were searched."""
+        hidden = set(exclude)
+        depth = min(len(self.store.items), k + len(hidden))
+        lists: dict[str, list[tuple[str, float]]] = {}
+        for name, space, vector in (
+            ("fused", "fused", encoded.pooled),
+            ("text", "text", encoded.text),
+            ("image", "image", encoded.anchors.get("text")),
+            ("picture", "image", encoded.anchors.get("image")),
+            ("speech", "speech", encoded.anchors.get("text")),
+            ("sound", "sound", encoded.sound),
+        ):
+            if vector is not None and space in self.spaces:
+                lists[name] = self.vectors.query(space, vector, depth, filters)
+        if encoded.words:
+            allowed = np.array([matches(i, filters) for i in self.store.items]) if filters else None
+            lists["bm25"] = [(self.store.items[r].id, s) for r, s in self.bm25.query(encoded.words, depth, allowed)]
+        if not lists and filters:
+            # Filters alone are a request too: everything that meets them, in catalog order.
+            lists["filters"] = [(i.id, 1.0) for i in self.store.items if matches(i, filters)][:depth]
+        return fuse(lists, k=k, hidden=hidden), tuple(lists)
+
+
+def fuse(lists: Mapping[str, Sequence[tuple[str, float]]], *, k: int, hidden: Iterable[str] = ()) -> list[Candidate]:
+    """Reciprocal rank fusion of ranked lists; ties broken by id, so that the order never depends on a dictionary."""
+    skip = set(hidden)
+    total: dict[str, float] = defaultdict(float)
+    seen: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, found in lists.items():
+        kept = [(i, s) for i, s in found if i not in skip]
+        for rank, (id_, score) in enumerate(kept, start=1):
+            total[id_] += WEIGHTS.get(name, 1.0) / (RRF_K + rank)
+            seen[id_][name] = score
+    ranked = sorted(total, key=lambda i: (-total[i], i))[:k]
+    return [Candidate(i, total[i], {"retriever": total[i], **seen[i]}) for i in ranked]

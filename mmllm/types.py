@@ -1,0 +1,185 @@
+"""Values that pass between stages: frozen, in the order data flows.
+
+Dimensions, named once: B batch, N items or candidates, M modalities, D embedding width, K soft tokens per item,
+H width of the language model, T text tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+MODALITIES: tuple[str, ...] = ("text", "image", "audio")
+"""The M modalities, in the order of every [.., M, ..] axis."""
+
+Scalar = str | int | float | bool
+AttributeValue = Scalar | tuple[Scalar, ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of `catalog.jsonl`. `image` and `audio` are paths relative to the catalog folder."""
+
+    id: str
+    title: str
+    text: str = ""
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    image: str | None = None
+    audio: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A condition on one attribute: `year >= 1990`, `colour = yellow`. A multi-valued attribute matches if any value does."""
+
+    attribute: str
+    op: Literal["=", "!=", ">=", "<=", ">", "<", "in"]
+    value: Scalar | tuple[Scalar, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A span of speech: `start` and `end` in seconds from the beginning of its file."""
+
+    start: float
+    end: float
+    text: str
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in one recording; no segments when nothing was."""
+
+    language: str | None = None
+    segments: tuple[Segment, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All segments joined by blanks."""
+        return " ".join(s.text.strip() for s in self.segments)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a person asks now. Everything is optional, but one of text, image, audio or liked has to be there.
+
+    `image` is a path, bytes or a PIL picture; `audio` a path, bytes, or (sample rate in Hz, samples [n] or [n, channels]).
+    `liked` and `disliked` are item ids. `where` maps an attribute to a value, a list of values (any of them), or
+    an {operator: value} such as {">=": 1990}. `exclude` are ids not to be shown again.
+    """
+
+    text: str | None = None
+    image: Any = None
+    audio: Any = None
+    liked: Sequence[str] = ()
+    disliked: Sequence[str] = ()
+    where: Mapping[str, Any] = field(default_factory=dict)
+    exclude: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Retrieved: `score` is the fused retriever score, `scores` the value of each retriever that found the item."""
+
+    id: str
+    score: float
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Reranked: `rank` from 1, `scores` holds `retriever`, `lm` and what each retriever gave; `shares` sum to 1."""
+
+    id: str
+    rank: int
+    score: float
+    scores: Mapping[str, float]
+    shares: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A row of fact that an explanation may use.
+
+    kind: attribute, title, words, transcript, picture, sound, neighbour or modality.
+    `weight` is a similarity in [-1, 1] or a share in [0, 1]; `start`/`end` are seconds into `file`.
+    """
+
+    kind: str
+    name: str
+    value: str
+    weight: float | None = None
+    file: str | None = None
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """`source` says who worded it: "lm" (every sentence passed the check) or "template"; `note` says why not the LM."""
+
+    text: str
+    source: Literal["lm", "template"]
+    evidence: tuple[Evidence, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One explained item; titles come from the catalog, never from the model."""
+
+    id: str
+    title: str
+    rank: int
+    score: float
+    scores: Mapping[str, float]
+    shares: Mapping[str, float]
+    explanation: Explanation
+    item: Item
+
+
+@dataclass(frozen=True)
+class Response:
+    """What `Recommender.recommend` returns. `stages` are those that ran, in order; `notes` what a stage could not do."""
+
+    recommendations: tuple[Recommendation, ...]
+    stages: tuple[str, ...]
+    timings_ms: Mapping[str, float]
+    transcript: Transcript | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; the shape printed by `mmllm recommend --json`."""
+        recs = []
+        for r in self.recommendations:
+            row = asdict(r)
+            row.pop("item")
+            row["explanation"]["evidence"] = [
+                {k: v for k, v in e.items() if v is not None} for e in row["explanation"]["evidence"]
+            ]
+            recs.append(row)
+        return {
+            "recommendations": recs,
+            "stages": list(self.stages),
+            "timings_ms": {k: round(v, 1) for k, v in self.timings_ms.items()},
+            "transcript": None if self.transcript is None else {**asdict(self.transcript), "text": self.transcript.text},
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class CatalogProblem:
+    """One thing wrong in a catalog: the line (from 1, 0 for the whole file), the field and what is wrong."""
+
+    line: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}, field {self.field!r}: {self.message}" if self.line else self.message
+
+
+PathLike = str | Path
