@@ -1,0 +1,55 @@
+# One command each: make setup, make demo, make test, make check. A second call repeats nothing.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMPS := catalogs/stamps
+INDEX := index/stamps/built
+export HF_HUB_OFFLINE ?= 1
+export GRADIO_ANALYTICS_ENABLED := False
+export ANONYMIZED_TELEMETRY := False
+
+.PHONY: setup demo stamps test check format bench-rerank clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on this machine: install Python 3.11, or pass PYTHON=python3"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt torch torchvision
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[hf,langchain,dev]'
+	@touch $@
+
+weights: $(VENV)/.installed
+	@$(BIN)/mmllm models pull > /dev/null
+
+$(STAMPS)/catalog.jsonl: | $(VENV)/.installed
+	$(BIN)/mmllm data import stamps -o $(STAMPS) --cache catalogs
+
+stamps: $(STAMPS)/catalog.jsonl weights
+	$(BIN)/mmllm index build $(STAMPS) --out $(INDEX) --speech-language en
+
+demo: stamps
+ifdef CHECK
+	@$(BIN)/python -m eval.demo_check $(INDEX)
+else
+	$(BIN)/mmllm serve $(INDEX)
+endif
+
+test: stamps
+	$(BIN)/pytest
+
+check: stamps
+	$(BIN)/ruff format --check mmllm tests eval app.py
+	$(BIN)/ruff check mmllm tests eval app.py
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: setup
+	$(BIN)/ruff format mmllm tests eval app.py
+	$(BIN)/ruff check --fix mmllm tests eval app.py
+
+bench-rerank: weights
+	$(BIN)/python -m eval.bench_rerank
+
+clean:
+	rm -rf $(VENV) catalogs $(INDEX) dist build

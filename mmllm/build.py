@@ -1,0 +1,351 @@
+"""Build an index: encode what is new, fuse, write files, then BM25 and Chroma. Incremental by content hash and resumable.
+
+What was encoded is kept chunk by chunk under `.partial/`; after a crash, as after an edit, only the rest is encoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from mmllm import adapter as adapters
+from mmllm import catalog, lm, settings, weights
+from mmllm.encoders import Encoders
+from mmllm.fusion import FusionConfig
+from mmllm.media import load_audio, load_image
+from mmllm.retrieve import Bm25, spaces
+from mmllm.store import (
+    MANIFEST,
+    Manifest,
+    Payload,
+    Store,
+    read_manifest,
+    read_payloads,
+    save_arrays,
+    write_manifest,
+    write_payloads,
+    writer_lock,
+)
+from mmllm.types import MODALITIES, Item, Segment, Transcript
+from mmllm.vector_store import VectorStore
+
+log = logging.getLogger(__name__)
+CHUNK = {"text": 256, "image": 64, "audio": 16}
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did: items in all, and how many were encoded per modality."""
+
+    items: int
+    encoded: Mapping[str, int]
+    skipped: int
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One modality of one item: named vectors, and a transcript where it is a sound."""
+
+    vectors: Mapping[str, np.ndarray]
+    transcript: Transcript = Transcript()
+
+
+def build_index(
+    source: Path,
+    out: Path,
+    *,
+    preset: str = "mini",
+    adapter: Path | None = None,
+    skip_bad: bool = False,
+    speech_language: str | None = None,
+    progress: Progress = lambda stage, done, of: None,
+) -> BuildReport:
+    """Build or bring up to date the index `out` of the catalog folder `source`."""
+    cat = catalog.read(source, skip_bad=skip_bad)
+    chosen = settings.preset(preset)
+    encoders = Encoders(chosen)
+    fingerprints = encoders.fingerprints()
+    with writer_lock(out):
+        old = read_manifest(out) if (out / MANIFEST).is_file() else None
+        kept = _kept(out, old, fingerprints)
+        known = {m: dict(kept[m]) for m in MODALITIES}
+        for modality in MODALITIES:
+            known[modality].update(_read_partial(out, modality, fingerprints))
+        hashes = [_hashes(item, source, speech_language) for item in cat.items]
+        encoded = _encode_missing(cat, hashes, known, encoders, fingerprints, out, speech_language, progress)
+        trained = load_adapter(adapter, chosen, encoders, fingerprints)
+        current = _manifest_inputs(source, cat, preset, fingerprints, trained)
+        unchanged = old is not None and not any(encoded.values()) and not Store(out).problems()
+        if unchanged and old is not None and all(getattr(old, k) == v for k, v in current.items()):
+            _open_chroma(out)
+            shutil.rmtree(out / ".partial", ignore_errors=True)
+            return BuildReport(len(cat.items), encoded, len(cat.problems), False)
+        _write(out, cat.items, hashes, known, trained)
+        # The LM's weight belongs to the language model and the adapter; another catalog does not unmake it.
+        keep_blend = old is not None and old.adapter_fingerprint == current["adapter_fingerprint"]
+        blend = dict(old.blend) if old is not None and keep_blend else {}
+        write_manifest(out, Manifest(**current, files=_file_hashes(out), blend=blend))
+        shutil.rmtree(out / ".partial", ignore_errors=True)
+        _open_chroma(out)
+        return BuildReport(len(cat.items), encoded, len(cat.problems), True)
+
+
+def _manifest_inputs(
+    source: Path, cat: catalog.Catalog, preset: str, fingerprints: Mapping[str, str], trained: adapters.Adapter
+) -> dict[str, Any]:
+    counts = {"items": len(cat.items), "image": sum(bool(i.image) for i in cat.items)}
+    counts["audio"] = sum(bool(i.audio) for i in cat.items)
+    return {
+        "catalog": str(source),
+        "catalog_hash": catalog.catalog_hash(cat.items),
+        "preset": preset,
+        "encoders": dict(fingerprints),
+        "adapter": str(trained.folder or trained.config.name),
+        "adapter_fingerprint": trained.fingerprint,
+        "counts": counts,
+    }
+
+
+def chroma_fingerprint(manifest: Manifest) -> str:
+    """What Chroma's copy has to match: the vectors and the attributes."""
+    return hashlib.sha256(json.dumps(dict(manifest.files), sort_keys=True).encode()).hexdigest()
+
+
+def open_vectors(store: Store) -> VectorStore:
+    """The index's Chroma, rebuilt if it has to be."""
+    return VectorStore.open(
+        store.folder / "chroma",
+        fingerprint=chroma_fingerprint(store.manifest),
+        spaces=spaces(store),
+        items={i.id: i for i in store.items},
+    )
+
+
+def _open_chroma(out: Path) -> None:
+    open_vectors(Store(out)).close()
+
+
+# ---- content hashes and what is known already --------------------------------------------------------------------
+
+
+def _hashes(item: Item, source: Path, language: str | None) -> dict[str, str]:
+    """Modality -> hash of what its encoder would read; a modality the item lacks has none."""
+    out = {"text": hashlib.sha256(catalog.document(item).encode()).hexdigest()}
+    if item.image:
+        out["image"] = catalog.file_sha256(source / item.image)
+    if item.audio:
+        digest = hashlib.sha256(str(language).encode())
+        for file in item.audio:
+            digest.update(file.encode() + catalog.file_sha256(source / file).encode())
+        out["audio"] = digest.hexdigest()
+    return out
+
+
+def _kept(out: Path, old: Manifest | None, fingerprints: Mapping[str, str]) -> dict[str, dict[str, Encoded]]:
+    """Modality -> content hash -> vectors, from the index that is there, where the encoder is still the same."""
+    kept: dict[str, dict[str, Encoded]] = {m: {} for m in MODALITIES}
+    if old is None or dict(old.encoders) != dict(fingerprints):
+        return kept
+    try:
+        store = Store(out)
+        if store.problems():
+            log.warning("the index in %s is damaged: everything is encoded again", out)
+            return kept
+        anchor = store.features["anchor"]
+        for row, payload in enumerate(read_payloads(out / "items.parquet")):
+            for m, modality in enumerate(MODALITIES):
+                if modality not in payload.hashes:
+                    continue
+                vectors = {"values": store.features[modality]["values"][row]}
+                if anchor["present"][row, m]:
+                    vectors["anchor"] = anchor["values"][row, m]
+                transcript = payload.transcript if modality == "audio" else Transcript()
+                kept[modality][payload.hashes[modality]] = Encoded(vectors, transcript)
+    except (OSError, SafetensorError, KeyError) as error:
+        log.warning("the index in %s cannot be read (%s): everything is encoded again", out, error)
+        return {m: {} for m in MODALITIES}
+    return kept
+
+
+def _partial_key(fingerprints: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(fingerprints), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read_partial(out: Path, modality: str, fingerprints: Mapping[str, str]) -> dict[str, Encoded]:
+    found: dict[str, Encoded] = {}
+    for file in sorted((out / ".partial" / _partial_key(fingerprints)).glob(f"{modality}-*.safetensors")):
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                for name, text in json.loads(tensors.metadata()["transcripts"]).items():
+                    segments = tuple(Segment(**s) for s in text["segments"])
+                    vectors = {"values": tensors.get_tensor(f"{name}/values")}
+                    if f"{name}/anchor" in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                        vectors["anchor"] = tensors.get_tensor(f"{name}/anchor")
+                    found[name] = Encoded(vectors, Transcript(text["language"], segments))
+        except SafetensorError as error:
+            log.warning("%s is damaged (%s): its items are encoded again", file, error)
+    return found
+
+
+def _write_partial(out: Path, modality: str, fingerprints: Mapping[str, str], chunk: Mapping[str, Encoded]) -> None:
+    folder = out / ".partial" / _partial_key(fingerprints)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"{h}/{n}": np.ascontiguousarray(v) for h, e in chunk.items() for n, v in e.vectors.items()}
+    transcripts = {h: asdict(e.transcript) for h, e in chunk.items()}
+    file = folder / f"{modality}-{hashlib.sha256(''.join(chunk).encode()).hexdigest()[:12]}.safetensors"
+    part = file.with_suffix(".part")
+    save_file(tensors, part, metadata={"transcripts": json.dumps(transcripts)})
+    part.rename(file)
+
+
+# ---- encoding ----------------------------------------------------------------------------------------------------
+
+
+def _encode_missing(
+    cat: catalog.Catalog,
+    hashes: Sequence[Mapping[str, str]],
+    known: dict[str, dict[str, Encoded]],
+    encoders: Encoders,
+    fingerprints: Mapping[str, str],
+    out: Path,
+    language: str | None,
+    progress: Progress,
+) -> dict[str, int]:
+    counts = {}
+    for modality in MODALITIES:
+        todo: dict[str, Item] = {}
+        for item, own in zip(cat.items, hashes, strict=True):
+            if modality in own and own[modality] not in known[modality]:
+                todo.setdefault(own[modality], item)
+        pending = list(todo.items())
+        for start in range(0, len(pending), CHUNK[modality]):
+            part = pending[start : start + CHUNK[modality]]
+            chunk = dict(zip((h for h, _ in part), _encode(modality, [i for _, i in part], cat, encoders, language), strict=True))
+            _write_partial(out, modality, fingerprints, chunk)
+            known[modality].update(chunk)
+            progress(modality, start + len(part), len(pending))
+        counts[modality] = len(pending)
+    return counts
+
+
+def _encode(modality: str, items: Sequence[Item], cat: catalog.Catalog, encoders: Encoders, language: str | None) -> list[Encoded]:
+    if modality == "text":
+        texts = [catalog.document(i) for i in items]
+        rows = zip(encoders.text.encode(texts), encoders.clip.encode_texts(texts), strict=True)
+        return [Encoded({"values": v, "anchor": a}) for v, a in rows]
+    if modality == "image":
+        pictures = [load_image(cat.folder / str(i.image)) for i in items]
+        return [Encoded({"values": v, "anchor": v}) for v in encoders.clip.encode_images(pictures)]
+    return [_encode_sounds(item, cat.folder, encoders, language) for item in items]
+
+
+def _encode_sounds(item: Item, folder: Path, encoders: Encoders, language: str | None) -> Encoded:
+    """All recordings of an item: the mean state, and what was said in any of them."""
+    states, segments, heard_language = [], list[Segment](), None
+    for file in item.audio:
+        heard = encoders.whisper.hear(load_audio(folder / file), language=language)
+        states.append(heard.state)
+        heard_language = heard_language or heard.transcript.language
+        segments += [Segment(s.start, s.end, s.text, file) for s in heard.transcript.segments]
+    transcript = Transcript(heard_language, tuple(segments))
+    mean = np.mean(states, axis=0)
+    vectors = {"values": (mean / np.linalg.norm(mean)).astype(np.float32)}
+    if transcript.text and encoders.reads(transcript.text):
+        vectors["anchor"] = encoders.clip.encode_texts([transcript.text])[0]
+    return Encoded(vectors, transcript)
+
+
+# ---- fusing and writing ------------------------------------------------------------------------------------------
+
+
+def load_adapter(
+    folder: Path | None, preset: settings.Preset, encoders: Encoders, fingerprints: Mapping[str, str]
+) -> adapters.Adapter:
+    """The adapter in that folder, or the untrained one of the preset."""
+    lm_fingerprint = weights.fingerprint(weights.path(preset.lm))
+    if folder is not None:
+        return adapters.load(folder, lm_fingerprint=lm_fingerprint, encoders=fingerprints)
+    width, norm = lm.embedding_shape(preset.lm)
+    config = FusionConfig(
+        widths=(encoders.text.width, encoders.clip.width, whisper_width(preset.whisper)),
+        width=encoders.clip.width,
+        soft_tokens=preset.soft_tokens,
+        lm_width=width,
+        soft_norm=round(norm, 6),
+    )
+    return adapters.untrained(config, lm=preset.lm, lm_fingerprint=lm_fingerprint, encoders=fingerprints)
+
+
+def whisper_width(name: str) -> int:
+    """D_audio by the size in the model's name; loading Whisper for one number would cost a second of every start."""
+    sizes = {"tiny": 384, "base": 512, "small": 768, "medium": 1024, "large": 1280}
+    return next(width for size, width in sizes.items() if f"-{size}" in name)
+
+
+def _write(
+    out: Path,
+    items: Sequence[Item],
+    hashes: Sequence[Mapping[str, str]],
+    known: Mapping[str, Mapping[str, Encoded]],
+    trained: adapters.Adapter,
+) -> None:
+    (out / MANIFEST).unlink(missing_ok=True)  # from here until the new one is written, the index says it is unfinished
+    sizes = trained.fusion.config
+    n = len(items)
+    values = {m: np.zeros((n, w), dtype=np.float32) for m, w in zip(MODALITIES, sizes.widths, strict=True)}
+    present = np.zeros((n, len(MODALITIES)), dtype=bool)
+    anchor = np.zeros((n, len(MODALITIES), sizes.width), dtype=np.float32)
+    anchored = np.zeros((n, len(MODALITIES)), dtype=bool)
+    payloads = []
+    for row, (item, own) in enumerate(zip(items, hashes, strict=True)):
+        for m, modality in enumerate(MODALITIES):
+            if modality in own:
+                encoded = known[modality][own[modality]]
+                values[modality][row], present[row, m] = encoded.vectors["values"], True
+                if "anchor" in encoded.vectors:
+                    anchor[row, m], anchored[row, m] = encoded.vectors["anchor"], True
+        transcript = known["audio"][own["audio"]].transcript if "audio" in own else Transcript()
+        payloads.append(Payload(item, transcript, "", own))
+    for m, modality in enumerate(MODALITIES):
+        save_arrays(out / "features" / f"{modality}.safetensors", {"values": values[modality], "present": present[:, m]})
+    save_arrays(out / "features" / "anchor.safetensors", {"values": anchor, "present": anchored})
+    save_arrays(out / "fused.safetensors", fuse_all(trained, values, anchor, anchored))
+    write_payloads(out / "items.parquet", payloads)
+    Bm25.build(payloads, out / "bm25")
+
+
+def fuse_all(
+    trained: adapters.Adapter, values: Mapping[str, np.ndarray], anchor: np.ndarray, present: np.ndarray
+) -> dict[str, np.ndarray]:
+    """All items through the fusion: pooled [N, D], soft [N, K, H], shares [N, M].
+
+    A modality takes part when it has an anchor: a sound without speech has none in the shared space, and until a fusion is trained
+    on it, it is searched by its own states alone.
+    """
+    parts: dict[str, list[np.ndarray]] = {"pooled": [], "soft": [], "shares": []}
+    with torch.inference_mode():
+        for start in range(0, len(anchor), 1024):
+            rows = slice(start, start + 1024)
+            features = {m: torch.from_numpy(v[rows]) for m, v in values.items()}
+            fused = trained.fusion(features, torch.from_numpy(anchor[rows]), torch.from_numpy(present[rows]))
+            for name, tensor in (("pooled", fused.pooled), ("soft", fused.soft), ("shares", fused.shares)):
+                parts[name].append(tensor.numpy())
+    return {name: np.concatenate(found) for name, found in parts.items()}
+
+
+def _file_hashes(out: Path) -> dict[str, str]:
+    files = [out / "items.parquet", out / "fused.safetensors", *sorted((out / "features").glob("*.safetensors"))]
+    return {str(f.relative_to(out)): catalog.file_sha256(f) for f in files}

@@ -1,0 +1,567 @@
+"""The command line. Heavy modules are imported inside the commands: `mmllm --help` loads neither torch nor gradio."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmllm import __version__, settings
+from mmllm.errors import MmllmError, QueryError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split(".")[0] + ".")
+models = typer.Typer(no_args_is_help=True, help="Frozen weights: where they come from and whether they are intact.")
+data = typer.Typer(no_args_is_help=True, help="Catalogs: import and validate.")
+importers = typer.Typer(no_args_is_help=True, help="Something that exists -> a catalog folder.")
+index = typer.Typer(no_args_is_help=True, help="Indexes: build, verify, search.")
+train = typer.Typer(no_args_is_help=True, help="Training.")
+app.add_typer(models, name="models")
+app.add_typer(data, name="data")
+data.add_typer(importers, name="import")
+app.add_typer(index, name="index")
+app.add_typer(train, name="train")
+
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder to write the catalog to.")]
+Index = Annotated[Path, typer.Argument(help="An index folder.")]
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log what each stage does.")] = False,
+) -> None:
+    settings.quiet_libraries()
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if not verbose:
+        for name in ("httpx", "chromadb", "transformers"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        _hush_transformers()
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _hush_transformers() -> None:
+    import os
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One clear line on stderr and exit code 1 for every error raised on purpose."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except MmllmError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo("stopped", err=True)
+            raise typer.Exit(130) from None
+
+    return run
+
+
+class Progress:
+    """One bar per stage on stderr, when that is a terminal; otherwise a line per stage."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.stage = ""
+
+    def __call__(self, stage: str, done: int, of: int) -> None:
+        if not sys.stderr.isatty():
+            if done >= of:
+                typer.echo(f"{stage}: {of} encoded", err=True)
+            return
+        if stage != self.stage:
+            self.bar, self.stage = typer.progressbar(length=of, label=f"{stage:>6}", file=sys.stderr), stage
+        self.bar.update(done - self.bar.pos)
+        if done >= of:
+            self.bar.render_finish()
+
+
+# ---- models ------------------------------------------------------------------------------------------------------
+
+
+@models.command("list")
+@guarded
+def models_list() -> None:
+    """All known weights, and which are on this machine."""
+    from mmllm import weights
+
+    for name, w in weights.WEIGHTS.items():
+        try:
+            state = weights.source_of(name).split("#")[0]
+        except MmllmError:
+            state = "-"
+        presets = ",".join(p for p in settings.PRESETS if name in weights.of_preset(p))
+        typer.echo(f"{name:24} {w.role:12} {w.licence:14.14} {presets:12} {state}")
+
+
+@models.command("pull")
+@guarded
+def models_pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Names; none means all of the preset.")] = None,
+    preset: Annotated[str, typer.Option(help="mini, base or large.")] = "mini",
+) -> None:
+    """Fetch, check and convert weights; what is there already is left alone."""
+    from mmllm import weights
+
+    for name in names or weights.of_preset(preset):
+        folder = weights.pull(name)
+        typer.echo(f"{name}: {weights.source_of(name).split('#')[0]} -> {folder}")
+
+
+@models.command("verify")
+@guarded
+def models_verify(
+    names: Annotated[list[str] | None, typer.Argument()] = None,
+    preset: Annotated[str, typer.Option(help="mini, base or large.")] = "mini",
+) -> None:
+    """Hash every file of the weights again."""
+    from mmllm import weights
+
+    problems = [p for n in names or weights.of_preset(preset) for p in weights.verify(n)]
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise MmllmError(f"{len(problems)} files are not what was pulled", do="delete the folder and pull again")
+    typer.echo("all files are intact")
+
+
+@models.command("path")
+@guarded
+def models_path(name: str) -> None:
+    """The folder of weights on this machine."""
+    from mmllm import weights
+
+    typer.echo(weights.path(name))
+
+
+# ---- data --------------------------------------------------------------------------------------------------------
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    return tuple(c.strip() for c in text.split(",") if c.strip())
+
+
+@importers.command("stamps")
+@guarded
+def import_stamps(
+    out: Out,
+    source: Annotated[Path | None, typer.Option(help="An unpacked stamps folder; otherwise the Debian package is fetched.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Keep the downloaded package here.")] = None,
+) -> None:
+    """Tux Paint stamps: drawings with names in many languages, voices and sounds (Debian, GPL-2)."""
+    from mmllm.importers.stamps import import_stamps as run
+
+    typer.echo(f"{run(out, source=source, cache=cache)} items in {out}")
+
+
+@importers.command("movielens")
+@guarded
+def import_movielens(source: Path, out: Out) -> None:
+    """MovieLens in any of its layouts, with posters and descriptions where they are."""
+    from mmllm.importers.movielens import import_movielens as run
+
+    items, interactions = run(source, out)
+    typer.echo(f"{items} items and {interactions} interactions in {out}")
+
+
+@importers.command("folder")
+@guarded
+def import_folder(source: Path, out: Out) -> None:
+    """A folder of pictures and sounds; titles from file names."""
+    from mmllm.importers.folder import import_folder as run
+
+    typer.echo(f"{run(source, out)} items in {out}")
+
+
+@importers.command("csv")
+@guarded
+def import_csv(
+    file: Path,
+    out: Out,
+    id: Annotated[str, typer.Option(help="Column of the id.")],
+    title: Annotated[str, typer.Option(help="Column of the title.")],
+    text: Annotated[str, typer.Option(help="Columns of the text, separated by commas.")] = "",
+    image: Annotated[str | None, typer.Option(help="Column of the picture's path.")] = None,
+    audio: Annotated[str | None, typer.Option(help="Column of the sound's path.")] = None,
+    attributes: Annotated[str, typer.Option(help="Columns of attributes, separated by commas.")] = "",
+    media_root: Annotated[Path | None, typer.Option(help="Where the paths start; default: beside the CSV.")] = None,
+    interactions: Annotated[Path | None, typer.Option(help="A CSV with user,item,rating,timestamp.")] = None,
+) -> None:
+    """One CSV with a header; you say which column is which."""
+    from mmllm.importers.csv_file import import_csv as run
+
+    items, rows = run(
+        file,
+        out,
+        id=id,
+        title=title,
+        text=_columns(text),
+        image=image,
+        audio=audio,
+        attributes=_columns(attributes),
+        media_root=media_root,
+        interactions=interactions,
+    )
+    typer.echo(f"{items} items and {rows} interactions in {out}")
+
+
+@importers.command("hf")
+@guarded
+def import_hf(
+    name: Annotated[str, typer.Argument(help="A dataset's name, or imagefolder, audiofolder, csv, json, parquet.")],
+    out: Out,
+    data_dir: Annotated[str | None, typer.Option(help="Folder for imagefolder and its kin.")] = None,
+    split: str = "train",
+    id: Annotated[str | None, typer.Option()] = None,
+    title: Annotated[str | None, typer.Option()] = None,
+    text: str = "",
+    image: Annotated[str | None, typer.Option()] = None,
+    audio: Annotated[str | None, typer.Option()] = None,
+    attributes: str = "",
+) -> None:
+    """A Hugging Face dataset, through `datasets`."""
+    from mmllm.importers.hf import import_hf as run
+
+    count = run(
+        name,
+        out,
+        split=split,
+        data_dir=data_dir,
+        id=id,
+        title=title,
+        text=_columns(text),
+        image=image,
+        audio=audio,
+        attributes=_columns(attributes),
+    )
+    typer.echo(f"{count} items in {out}")
+
+
+@data.command("validate")
+@guarded
+def data_validate(folder: Path) -> None:
+    """Every problem of a catalog by line and field, and counts."""
+    from mmllm import catalog
+
+    found = catalog.validate(folder)
+    for problem in found.problems:
+        typer.echo(str(problem), err=True)
+    counts = {
+        "items": len(found.items),
+        "problems": len(found.problems),
+        "with picture": sum(bool(i.image) for i in found.items),
+        "with sound": sum(bool(i.audio) for i in found.items),
+        "duplicate titles": len(found.items) - len({i.title.casefold() for i in found.items}),
+    }
+    typer.echo(", ".join(f"{v} {k}" for k, v in counts.items()))
+    for name, kind in found.schema().items():
+        typer.echo(f"attribute {name}: {kind}, {len(catalog.attribute_values(found.items, name))} values")
+    if found.problems:
+        raise MmllmError(f"{len(found.problems)} problems in {folder}", do="mend them, or build with --skip-bad")
+
+
+# ---- index -------------------------------------------------------------------------------------------------------
+
+
+@index.command("build")
+@guarded
+def index_build(
+    source: Annotated[Path, typer.Argument(help="A catalog folder, or a plain folder of pictures and sounds.")],
+    out: Annotated[Path, typer.Option(help="Folder of the index.")],
+    preset: Annotated[str, typer.Option(help="mini, base or large.")] = "mini",
+    adapter: Annotated[Path | None, typer.Option(help="A trained adapter; otherwise untrained.")] = None,
+    skip_bad: Annotated[bool, typer.Option(help="Leave out lines with problems.")] = False,
+    speech_language: Annotated[str | None, typer.Option(help="Language of the catalog's recordings, e.g. en.")] = None,
+    blend: Annotated[bool, typer.Option(help="Choose the LM's weight on requests made from the catalog.")] = True,
+) -> None:
+    """Encode what is new, fuse, write; nothing is encoded twice."""
+    from mmllm import catalog, weights
+    from mmllm.build import build_index
+
+    for name in weights.of_preset(preset):
+        weights.pull(name)
+    if not (source / catalog.FILE).is_file():
+        from mmllm.importers.folder import import_folder as run
+
+        run(source, out / "catalog")
+        source = out / "catalog"
+    done = build_index(
+        source,
+        out,
+        preset=preset,
+        adapter=adapter,
+        skip_bad=skip_bad,
+        speech_language=speech_language,
+        progress=Progress(),
+    )
+    counts = ", ".join(f"{n} {m}" for m, n in done.encoded.items())
+    typer.echo(f"{out}: {done.items} items, encoded {counts}" + ("" if done.changed else " (nothing changed)"))
+    if done.skipped:
+        typer.echo(f"{done.skipped} problems were skipped; `mmllm data validate {source}` lists them", err=True)
+    if blend:
+        _choose_blend(out)
+
+
+def _choose_blend(out: Path) -> None:
+    from dataclasses import replace
+
+    from mmllm.store import read_manifest, write_manifest, writer_lock
+
+    manifest = read_manifest(out)
+    if not manifest.blend:
+        from mmllm.recommend import Recommender
+        from mmllm.validate import choose_weight
+
+        recommender = Recommender.load(out)
+        chosen = choose_weight(recommender)
+        recommender.close()
+        with writer_lock(out):
+            manifest = replace(read_manifest(out), blend=chosen)
+            write_manifest(out, manifest)
+    scores = " ".join(f"{w}:{s}" for w, s in manifest.blend["ndcg@10"].items())
+    typer.echo(f"LM weight {manifest.blend['weight']} (nDCG@10 over {manifest.blend['requests']} made requests: {scores})")
+
+
+@index.command("verify")
+@guarded
+def index_verify(folder: Index) -> None:
+    """Hash every file of the index again, and compare its encoders with this machine's."""
+    from mmllm.encoders import Encoders
+    from mmllm.store import Store, check_encoders
+
+    store = Store(folder)
+    if problems := store.problems():
+        raise MmllmError("; ".join(problems), do=f"mmllm index build {store.manifest.catalog} --out {folder}")
+    check_encoders(store.manifest, Encoders(settings.preset(store.manifest.preset)).fingerprints())
+    typer.echo(f"{folder}: {store.manifest.counts['items']} items, all files intact")
+
+
+@index.command("stats")
+@guarded
+def index_stats(folder: Index) -> None:
+    """The manifest in short."""
+    from mmllm.store import read_manifest
+
+    m = read_manifest(folder)
+    for name, value in {**m.counts, "preset": m.preset, **m.encoders, "adapter": m.adapter, "LM weight": m.blend.get("weight")}.items():
+        typer.echo(f"{name:10} {value}")
+
+
+@index.command("search")
+@guarded
+def index_search(folder: Index, words: str, k: Annotated[int, typer.Option("-k")] = 10) -> None:
+    """Retrieval alone: no language model."""
+    from mmllm.recommend import Recommender
+    from mmllm.types import Query
+
+    recommender = Recommender.load(folder)
+    encoded = recommender.retriever.encode(Query(text=words))
+    found, _ = recommender.retriever.retrieve(encoded, k=k)
+    for n, c in enumerate(found, start=1):
+        title = recommender.store.items[recommender.store.row[c.id]].title
+        typer.echo(f"{n:3} {title:40.40} {c.id:40.40} " + " ".join(f"{s}={v:.3f}" for s, v in c.scores.items()))
+
+
+# ---- using it ----------------------------------------------------------------------------------------------------
+
+
+def parse_where(conditions: list[str]) -> dict[str, Any]:
+    """`year>=1990`, `colour=red,blue`, `kind!=dogs` -> Query.where.
+
+    >>> parse_where(["year>=1990", "year<2000", "colour=red,blue"])
+    {'year': {'>=': 1990, '<': 2000}, 'colour': {'in': ['red', 'blue']}}
+    """
+    from mmllm.importers.csv_file import value_of
+
+    where: dict[str, Any] = {}
+    for condition in conditions:
+        found = re.fullmatch(r"\s*([\w .-]+?)\s*(>=|<=|!=|=|>|<)\s*(.+?)\s*", condition)
+        if not found:
+            raise QueryError(f"--where {condition!r}", expected="name, operator and value", do='for example --where "year>=1990"')
+        name, op, text = found.groups()
+        values = [value_of(v.strip()) for v in text.split(",")]
+        if op == "=" and len(values) > 1:
+            where.setdefault(name, {})["in"] = values
+        else:
+            where.setdefault(name, {})[op] = values[0]
+    return where
+
+
+@app.command()
+@guarded
+def recommend(
+    folder: Index,
+    words: Annotated[str, typer.Argument(help="What you are looking for; may be empty with --image, --audio or --liked.")] = "",
+    image: Annotated[Path | None, typer.Option(help="A picture to go by.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="A spoken request, or a sound.")] = None,
+    liked: Annotated[str, typer.Option(help="Ids, separated by commas.")] = "",
+    disliked: Annotated[str, typer.Option(help="Ids, separated by commas.")] = "",
+    where: Annotated[list[str] | None, typer.Option(help='A filter such as "year>=1990"; may be repeated.')] = None,
+    k: Annotated[int, typer.Option("-k", help="How many.")] = 5,
+    explain: Annotated[int, typer.Option(help="How many reasons the language model may reword.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """The best items with reasons."""
+    from mmllm.recommend import Recommender
+    from mmllm.types import Query
+
+    query = Query(
+        text=words or None,
+        image=image,
+        audio=audio,
+        liked=_columns(liked),
+        disliked=_columns(disliked),
+        where=parse_where(where or []),
+    )
+    response = Recommender.load(folder).recommend(query, k=k, lm_explanations=explain)
+    if as_json:
+        typer.echo(json.dumps(response.to_dict(), ensure_ascii=False, indent=1))
+        return
+    _print_response(response)
+
+
+def _print_response(response: Any) -> None:
+    if response.transcript is not None and response.transcript.text:
+        typer.echo(f"heard: {response.transcript.text}")
+    for r in response.recommendations:
+        typer.echo(f"{r.rank}. {r.title}  [{r.id}]\n   {r.explanation.text}")
+    for note in response.notes:
+        typer.echo(f"note: {note}", err=True)
+
+
+@app.command()
+@guarded
+def rerank(
+    folder: Index,
+    words: str,
+    candidates: Annotated[str, typer.Option(help="Ids, separated by commas.")],
+    liked: Annotated[str, typer.Option(help="Ids, separated by commas.")] = "",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """The language model's order of the candidates you name."""
+    from dataclasses import asdict
+
+    from mmllm.rerank import Reranker
+    from mmllm.types import Query
+
+    reranker = Reranker.load(folder)
+    ranked = reranker.rank(Query(text=words, liked=_columns(liked)), _columns(candidates))
+    if as_json:
+        typer.echo(json.dumps([asdict(r) for r in ranked], ensure_ascii=False, indent=1))
+        return
+    for r in ranked:
+        typer.echo(f"{r.rank}. {r.id}  {r.score:.3f}")
+
+
+@app.command()
+@guarded
+def chat(folder: Index) -> None:
+    """Talk in the terminal: words, `/like 2`, `/dislike 1`, `/image FILE`, `/audio FILE`, `/quit`."""
+    from mmllm.converse import Conversation
+    from mmllm.recommend import Recommender
+
+    talk = Conversation(Recommender.load(folder))
+    shown: list[str] = []
+    typer.echo("What are you looking for? (/like N, /dislike N, /image FILE, /audio FILE, start over, /quit)")
+    while True:
+        try:
+            line = input("> ").strip()
+        except EOFError:
+            return
+        if not line:
+            continue
+        try:
+            if line == "/quit":
+                return
+            command, _, argument = line.partition(" ")
+            if command in ("/like", "/dislike"):
+                if not argument.isdigit() or not 1 <= int(argument) <= len(shown):
+                    raise QueryError(f"{command} {argument}", expected=f"a number from 1 to {len(shown)}")
+                (talk.like if command == "/like" else talk.dislike)(shown[int(argument) - 1])
+                typer.echo("noted; it counts from the next turn")
+                continue
+            if command in ("/image", "/audio"):
+                response = talk.turn(**{command[1:]: argument})
+            elif command.startswith("/"):
+                raise QueryError(f"unknown command {command}", expected="/like, /dislike, /image, /audio or /quit")
+            else:
+                response = talk.turn(line)
+            for piece in talk.reply(response):
+                typer.echo(piece, nl=False)
+            typer.echo()
+            shown = [r.id for r in response.recommendations]
+            for n, r in enumerate(response.recommendations, start=1):
+                typer.echo(f"{n}. {r.explanation.text}")
+        except MmllmError as error:
+            typer.echo(f"error: {error}", err=True)
+
+
+@app.command()
+@guarded
+def serve(
+    folder: Index,
+    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option()] = 7860,
+) -> None:
+    """The chat page at http://127.0.0.1:7860."""
+    from mmllm.ui import serve as run
+
+    run(folder, host=host, port=port)
+
+
+@app.command()
+@guarded
+def doctor() -> None:
+    """What this machine has, and what is missing."""
+    import importlib.metadata
+    import platform
+    import shutil
+
+    from mmllm import weights
+
+    typer.echo(f"mmllm {__version__}, Python {platform.python_version()}, {settings.threads()} threads, home {settings.home()}")
+    for package in ("torch", "transformers", "peft", "open_clip_torch", "faster-whisper", "chromadb", "gradio", "langchain-core"):
+        try:
+            typer.echo(f"{package:18} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            typer.echo(f"{package:18} not installed")
+    for name in weights.of_preset("mini"):
+        try:
+            typer.echo(f"{name:24} {weights.path(name)}")
+        except MmllmError as error:
+            typer.echo(f"{name:24} {error.do or error}")
+    for program in ("apt-get", "dpkg-deb"):
+        typer.echo(f"{program:18} {shutil.which(program) or 'missing (only the stamps demo needs it)'}")
+
+
+@train.command("clip")
+@guarded
+def train_clip(folder: Path, out: Annotated[Path, typer.Option("-o", "--out")]) -> None:
+    """Train clip-mini's two heads on a catalog's pictures and words."""
+    from mmllm import weights
+    from mmllm.train import ClipRecipe, train_clip_heads
+
+    for name in ("efficientnet-lite0", "all-minilm-l6-v2"):
+        weights.pull(name)
+    metrics = train_clip_heads(folder, out, ClipRecipe())
+    typer.echo(json.dumps(metrics, indent=1))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,218 @@
+"""Explanations that are checked: evidence rows in code first, then words, then a check of every sentence against the rows.
+
+The LM may only reword. A sentence with a content word or a number that no evidence row holds is dropped; if nothing is left, the
+template speaks. Titles and numbers come from the catalog.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mmllm import prompting
+from mmllm.catalog import NAMES, as_text
+from mmllm.lm import LanguageModel
+from mmllm.retrieve import EncodedQuery, words
+from mmllm.store import Payload, Store
+from mmllm.types import Evidence, Explanation, Query, Ranked
+
+LOOKS_ALIKE, MEANS_ALIKE = 0.35, 0.35
+"""Below these cosine similarities a picture or a text is not offered as a reason."""
+
+FILLER = frozenset(
+    words(
+        "item request asked ask says say said match matches fit fits because as so also its their they he she you your picture "
+        "shows show looks look like similar liked before recommend recommended great good choice perfect here there was were has "
+        "have had not but will can more most very both all well too than then them what who when name named called kind type "
+        "category color colour based recording words word reason simply just really truly about wanted want mentioned mention"
+    )
+)
+
+
+def evidence(store: Store, query: Query, encoded: EncodedQuery, ranked: Ranked) -> tuple[Evidence, ...]:
+    """Rows of fact for one item, the strongest kind first; never empty."""
+    row = store.row[ranked.id]
+    payload = store.payloads[row]
+    rows = [*_words(payload, encoded), *_transcript(payload, encoded), *_vectors(store, row, encoded), *_neighbours(store, row, query)]
+    rows += [Evidence("modality", m, f"{share:.0%}", weight=share) for m, share in ranked.shares.items()]
+    if not any(e.kind != "modality" for e in rows):
+        rows.insert(0, Evidence("title", "title", payload.item.title))
+        shown = [(n, as_text(v)) for n, v in payload.item.attributes.items() if n != NAMES][:2]
+        rows[1:1] = [Evidence("attribute", n, v) for n, v in shown]
+    return tuple(rows)
+
+
+def _asked(encoded: EncodedQuery) -> dict[str, str]:
+    """Stem -> the word as it was said."""
+    spoken: dict[str, str] = {}
+    for token in re.findall(r"\w+", encoded.words):
+        for stem in words(token):
+            spoken.setdefault(stem, token if len(stem) > 2 else stem)
+    return spoken
+
+
+def _words(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
+    asked = _asked(encoded)
+    item = payload.item
+    rows = []
+    told: set[str] = set()
+    for name, value in item.attributes.items():
+        values = value if isinstance(value, tuple) else (value,)
+        for single in values:
+            shared = [s for s in words(str(single)) if s in asked and s not in told]
+            # One character of a name in Chinese says nothing by itself: a pair, or the whole, has to be shared.
+            if name == NAMES and shared and all(len(s) == 1 for s in shared) and len(words(encoded.words)) > 1:
+                shared = [s for s in shared if s not in COUNTERS]
+            if shared:
+                told.update(shared)
+                rows.append(Evidence("attribute", name, str(single)))
+                if name == NAMES:
+                    break
+    shared = [s for s in dict.fromkeys(words(item.title)) if s in asked and s not in told]
+    if shared:
+        rows.insert(0, Evidence("words", "title", ", ".join(asked[s] for s in shared)))
+        told.update(shared)
+    shared = [s for s in dict.fromkeys(words(item.text)) if s in asked and s not in told]
+    if shared:
+        rows.append(Evidence("words", "text", ", ".join(asked[s] for s in shared)))
+    return rows
+
+
+COUNTERS = frozenset("一个只的是有在不这那我要找想给和了 ")
+
+
+def _transcript(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
+    asked = _asked(encoded)
+    return [
+        Evidence("transcript", "recording", s.text, file=s.file, start=s.start, end=s.end)
+        for s in payload.transcript.segments
+        if any(t in asked for t in words(s.text))
+    ][:1]
+
+
+def _vectors(store: Store, row: int, encoded: EncodedQuery) -> list[Evidence]:
+    anchor = store.features["anchor"]
+    rows = []
+    picture, said = encoded.anchors.get("image"), encoded.anchors.get("text")
+    if picture is not None and anchor["present"][row, 1]:
+        similarity = float(anchor["values"][row, 1] @ picture)
+        if similarity >= LOOKS_ALIKE:
+            rows.append(Evidence("picture", "your picture", f"{similarity:.2f}", weight=similarity))
+    if said is not None:
+        for m, kind in ((0, "meaning"), (1, "picture")):
+            if anchor["present"][row, m]:
+                similarity = float(anchor["values"][row, m] @ said)
+                if similarity >= MEANS_ALIKE:
+                    rows.append(Evidence(kind, "your words", f"{similarity:.2f}", weight=similarity))
+    if encoded.sound is not None and store.features["audio"]["present"][row]:
+        similarity = float(store.features["audio"]["values"][row] @ encoded.sound)
+        rows.append(Evidence("sound", "your sound", f"{similarity:.2f}", weight=similarity))
+    return rows
+
+
+def _neighbours(store: Store, row: int, query: Query) -> list[Evidence]:
+    """The liked item that is nearest in the fused space."""
+    liked = [r for r in store.rows(list(query.liked)) if r != row]
+    if not liked:
+        return []
+    similarity = store.fused["pooled"][liked] @ store.fused["pooled"][row]
+    best = int(np.argmax(similarity))
+    return [Evidence("neighbour", store.items[liked[best]].id, store.items[liked[best]].title, weight=float(similarity[best]))]
+
+
+def template(title: str, rows: Sequence[Evidence]) -> str:
+    """Evidence in plain words; every value is the catalog's own."""
+    parts = []
+    attributes = [e for e in rows if e.kind == "attribute"]
+    title_words = [e.value for e in rows if e.kind == "words" and e.name == "title"]
+    if title_words:
+        parts.append(f"its name says “{title_words[0]}”")
+    for e in attributes[:3]:
+        parts.append(f"it is also called “{e.value}”" if e.name == NAMES else f"its {e.name} is {e.value}")
+    for e in rows:
+        if e.kind == "words" and e.name == "text":
+            parts.append(f"its description says “{e.value}”")
+        elif e.kind == "transcript":
+            parts.append(f"its recording says “{e.value}” at {e.start:.1f} s")
+        elif e.kind == "picture":
+            parts.append(f"its picture is close to {e.name} ({e.value})")
+        elif e.kind == "meaning" and not parts:
+            parts.append(f"its description is close in meaning to {e.name} ({e.value})")
+        elif e.kind == "sound":
+            parts.append(f"it sounds like {e.name} ({e.value})")
+        elif e.kind == "neighbour":
+            parts.append(f"it is close to “{e.value}”, which you liked")
+    if not parts:
+        return f"{title}: the nearest that the catalog has; nothing in it matches your words directly."
+    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+    return f"{title}: {listed}."
+
+
+def facts(rows: Iterable[Evidence]) -> str:
+    """Evidence as the LM reads it."""
+    lines = []
+    for e in rows:
+        if e.kind == "attribute" and e.name != NAMES:
+            lines.append(f"its {e.name} is {e.value}")
+        elif e.kind == "words":
+            lines.append(f'its {e.name} says "{e.value}"')
+        elif e.kind == "transcript":
+            lines.append(f'its recording says "{e.value}"')
+        elif e.kind == "neighbour":
+            lines.append(f"it is similar to {e.value}, which was liked")
+    return "; ".join(lines)
+
+
+def supported(sentence: str, title: str, rows: Sequence[Evidence]) -> list[str]:
+    """The words of a sentence that neither the evidence, the title nor plain filler holds; empty when all are supported.
+
+    >>> supported("A banana is yellow.", "A banana", [Evidence("attribute", "colour", "yellow")])
+    []
+    >>> supported("It costs 5 dollars.", "A banana", [Evidence("attribute", "colour", "yellow")])
+    ['cost', '5', 'dollar']
+    """
+    known = set(words(title)) | FILLER
+    for e in rows:
+        if e.kind != "modality":
+            known |= set(words(e.name)) | set(words(e.value))
+    return [w for w in words(sentence) if w not in known]
+
+
+NEGATION = re.compile(r"\b(?:not|no|never|without|isn't|doesn't|don't|neither)\b", re.IGNORECASE)
+
+
+def check(text: str, title: str, rows: Sequence[Evidence]) -> tuple[str, str]:
+    """(what is left of the text, why something was dropped). A denial is dropped too: evidence rows state, they never deny."""
+    kept, reasons = [], []
+    for sentence in re.split(r"(?<=[.!?])\s+", text.strip()):
+        if not sentence.strip():
+            continue
+        unknown = supported(sentence, title, rows)
+        if unknown:
+            reasons.append(f"not in the evidence: {', '.join(unknown[:4])}")
+        elif NEGATION.search(sentence):
+            reasons.append("a denial that no evidence row makes")
+        elif len([w for w in words(sentence) if w not in FILLER and w not in words(title)]) == 0:
+            reasons.append("a sentence that gives no reason")
+        else:
+            kept.append(sentence.strip())
+    return " ".join(kept), "; ".join(reasons)
+
+
+def explain(title: str, rows: tuple[Evidence, ...], lm: LanguageModel | None = None) -> Explanation:
+    """Reworded by the LM where it is given and passes the check, otherwise the template; `note` says why."""
+    said = facts(rows)
+    if lm is None:
+        return Explanation(template(title, rows), "template", rows, "the language model was not asked")
+    if not said:
+        return Explanation(template(title, rows), "template", rows, "no evidence that words could carry")
+    prompt = prompting.load("explain").render(title=title, facts=said)
+    reply = lm.generate(prompt, max_new_tokens=40, stop=("\n",))
+    kept, reasons = check(reply, title, rows)
+    if kept:
+        return Explanation(kept, "lm", rows, reasons)
+    return Explanation(template(title, rows), "template", rows, reasons or "the language model said nothing")
+
+

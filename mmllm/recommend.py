@@ -1,0 +1,136 @@
+"""Recommender: the one place that composes retrieve -> rerank -> explain. Read this and you know the system.
+
+    query -> encode (words, picture, voice; fused) -> retrieve (Chroma, BM25; filters) -> rerank (packed LM pass, blended)
+          -> explain (evidence, words, check) -> response
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from mmllm import settings
+from mmllm.build import load_adapter, open_vectors
+from mmllm.catalog import resolve_filters
+from mmllm.encoders import Encoders
+from mmllm.errors import MmllmError, QueryError
+from mmllm.explain import evidence, explain
+from mmllm.lm import LanguageModel
+from mmllm.rerank import Reranker
+from mmllm.retrieve import Bm25, EncodedQuery, Retriever
+from mmllm.store import Store, check_encoders
+from mmllm.types import Candidate, PathLike, Query, Ranked, Recommendation, Response
+
+log = logging.getLogger(__name__)
+
+
+class Recommender:
+    """One index, its encoders, retriever and reranker. Safe to call from several threads; one turn runs at a time."""
+
+    def __init__(self, *, store: Store, encoders: Encoders, retriever: Retriever, reranker: Reranker) -> None:
+        self.store, self.encoders, self.retriever, self.reranker = store, encoders, retriever, reranker
+        self._lock = threading.RLock()
+
+    @classmethod
+    def load(cls, index: PathLike, *, weight: float | None = None) -> Recommender:
+        """Open an index folder. `weight` overrides the LM's share w in the final score."""
+        store = Store(Path(index))
+        preset = settings.preset(store.manifest.preset)
+        encoders = Encoders(preset)
+        fingerprints = encoders.fingerprints()
+        check_encoders(store.manifest, fingerprints)
+        folder = None if store.manifest.adapter == "untrained" else Path(store.manifest.adapter)
+        adapter = load_adapter(folder, preset, encoders, fingerprints)
+        if adapter.fingerprint != store.manifest.adapter_fingerprint:
+            raise MmllmError(
+                f"the index was fused with adapter {store.manifest.adapter_fingerprint}, this machine has {adapter.fingerprint}",
+                do=f"mmllm index build {store.manifest.catalog} --out {index}",
+            )
+        lm = LanguageModel.load(preset.lm)
+        if adapter.lora:
+            lm.attach_lora(adapter.lora)
+        if weight is None:
+            chosen = adapter.config.blend if adapter.config.blend is not None else store.manifest.blend.get("weight", 0.0)
+            weight = float(chosen)
+        retriever = Retriever(
+            store=store,
+            vectors=open_vectors(store),
+            bm25=Bm25.load(Path(index) / "bm25"),
+            encoders=encoders,
+            fusion=adapter.fusion,
+        )
+        return cls(
+            store=store,
+            encoders=encoders,
+            retriever=retriever,
+            reranker=Reranker(store=store, lm=lm, adapter=adapter, weight=weight),
+        )
+
+    def recommend(self, query: Query, *, k: int = 5, lm_explanations: int = 0) -> Response:
+        """The k best items with reasons. The first `lm_explanations` reasons are put to the language model to reword."""
+        if k < 1:
+            raise QueryError(f"k is {k}", expected="a whole number from 1")
+        timings: dict[str, float] = {}
+        with self._lock:
+            filters = resolve_filters(query.where, self.store.items)
+            known = [*query.liked, *query.disliked, *query.exclude]
+            self.store.rows(known)
+            if not any((query.text and query.text.strip(), query.image is not None, query.audio is not None, query.liked, filters)):
+                raise QueryError("the query is empty", expected="words, a picture, a sound, a liked item or a filter")
+            if query.text and len(query.text) > settings.MAX_QUERY_CHARS:
+                raise QueryError(f"a request of {len(query.text):,} characters", expected=f"at most {settings.MAX_QUERY_CHARS:,}")
+            with _timed(timings, "encode"):
+                encoded = self.retriever.encode(query)
+            with _timed(timings, "retrieve"):
+                candidates, lists = self.retriever.retrieve(
+                    encoded, k=max(k, self.encoders.preset.candidates), filters=filters, exclude=known
+                )
+            with _timed(timings, "rerank"):
+                ranked, note = self._rerank(query, candidates, encoded)
+            with _timed(timings, "explain"):
+                found = tuple(self._explain(query, encoded, r, lm=n < lm_explanations) for n, r in enumerate(ranked[:k]))
+        notes = [*encoded.notes, note] if note else list(encoded.notes)
+        if len(found) < k:
+            notes.append(f"only {len(found)} items meet the request")
+        stages = ("encode", *(f"retrieve:{name}" for name in lists), f"rerank:{'lm' if not note else 'retriever'}", "explain")
+        return Response(found, stages, {**timings, "total": sum(timings.values())}, encoded.transcript, tuple(notes))
+
+    def _rerank(self, query: Query, candidates: list[Candidate], encoded: EncodedQuery) -> tuple[list[Ranked], str]:
+        """The head of the list is put to the LM; what it does not read keeps its place behind."""
+        if self.reranker.weight == 0:
+            return self.reranker.rank(query, candidates, encoded=encoded), "the LM's weight is 0: the retriever's order stands"
+        if not encoded.words and not query.liked:
+            plain = replace_weight(self.reranker, 0.0)
+            return plain.rank(query, candidates, encoded=encoded), "no words for the LM to judge by: the retriever's order stands"
+        preset = self.encoders.preset
+        head = preset.text_candidates if self.reranker.adapter.config.form == "text" else preset.candidates
+        ranked = self.reranker.rank(query, candidates[:head], encoded=encoded)
+        rest = replace_weight(self.reranker, 0.0).rank(query, candidates[head:], encoded=encoded)
+        return ranked + [replace(r, rank=r.rank + len(ranked)) for r in rest], ""
+
+    def _explain(self, query: Query, encoded: EncodedQuery, ranked: Ranked, *, lm: bool) -> Recommendation:
+        item = self.store.items[self.store.row[ranked.id]]
+        rows = evidence(self.store, query, encoded, ranked)
+        words = explain(item.title, rows, self.reranker.lm if lm else None)
+        return Recommendation(item.id, item.title, ranked.rank, ranked.score, ranked.scores, ranked.shares, words, item)
+
+    def close(self) -> None:
+        """Give Chroma's folder back to other processes."""
+        self.retriever.vectors.close()
+
+
+def replace_weight(reranker: Reranker, weight: float) -> Reranker:
+    """The same reranker with another LM weight."""
+    return Reranker(store=reranker.store, lm=reranker.lm, adapter=reranker.adapter, weight=weight)
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    timings[stage] = (time.perf_counter() - started) * 1000

@@ -1,0 +1,146 @@
+"""Reranker: query + candidates -> ranked, by the language model in one packed pass. The Python reranking API.
+
+Final score = (1 - w) z(retriever) + w z(LM). w is chosen on validation and may be 0: then the LM's scores change nothing, the pass is
+left out, and the stage says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmllm import prompting
+from mmllm.adapter import Adapter
+from mmllm.catalog import NAMES, as_text
+from mmllm.errors import QueryError
+from mmllm.lm import LanguageModel
+from mmllm.retrieve import EncodedQuery
+from mmllm.settings import MAX_QUERY_CHARS
+from mmllm.store import Store
+from mmllm.types import MODALITIES, Candidate, Item, PathLike, Query, Ranked
+
+ITEM_TOKENS = 24
+"""How much of a candidate the LM reads when candidates enter as text."""
+
+
+class Reranker:
+    """Ranks candidates of one index with one language model."""
+
+    def __init__(self, *, store: Store, lm: LanguageModel, adapter: Adapter, weight: float) -> None:
+        if not 0 <= weight <= 1:
+            raise QueryError(f"LM weight {weight}", expected="a number from 0 to 1")
+        self.store, self.lm, self.adapter, self.weight = store, lm, adapter, weight
+        self._prefix, self._item = prompting.load("rerank_prefix"), prompting.load("rerank_item")
+
+    @classmethod
+    def load(cls, index: PathLike) -> Reranker:
+        """The reranker of an index folder."""
+        from mmllm.recommend import Recommender  # composes the same parts; imported here because it stands above
+
+        return Recommender.load(Path(index)).reranker
+
+    def rank(
+        self, query: Query, items: Sequence[str | Candidate], *, encoded: EncodedQuery | None = None, force_lm: bool = False
+    ) -> list[Ranked]:
+        """Best first. `items` are ids, or candidates whose `score` is the retriever's.
+
+        Plain ids have no retriever score: the LM alone decides their order. With `force_lm` the LM scores even where its weight is 0.
+        """
+        ids = [i if isinstance(i, str) else i.id for i in items]
+        if len(set(ids)) != len(ids):
+            raise QueryError("an item stands twice among the candidates", expected="each id once")
+        rows = self.store.rows(ids)
+        if not rows:
+            return []
+        retrieved = all(isinstance(i, Candidate) for i in items)
+        weight = self.weight if retrieved else 1.0
+        scores: list[dict[str, float]] = [dict(i.scores) if isinstance(i, Candidate) else {} for i in items]
+        total = np.zeros(len(rows))
+        if retrieved:
+            base = np.array([i.score for i in items if isinstance(i, Candidate)])
+            total += (1 - weight) * zscore(base)
+            for own, value in zip(scores, base, strict=True):
+                own["retriever"] = float(value)
+        if weight > 0 or force_lm:
+            lm = self.score(query, rows, words=encoded.words if encoded else None)
+            total += weight * zscore(lm)
+            for own, value in zip(scores, lm, strict=True):
+                own["lm"] = float(value)
+        order = sorted(range(len(rows)), key=lambda n: (-total[n], ids[n]))
+        return [
+            Ranked(ids[n], rank, float(total[n]), scores[n], self.shares(rows[n], encoded))
+            for rank, n in enumerate(order, start=1)
+        ]
+
+    def score(self, query: Query, rows: Sequence[int], *, words: str | None = None) -> np.ndarray:
+        """logit(yes) - logit(no) per row [N], in one packed pass."""
+        return self.lm.score(self.prefix(query, words=words), [self.segment(r) for r in rows]).numpy()
+
+    def prefix(self, query: Query, *, words: str | None = None) -> Tensor:
+        """The shared part [P, H]: the task, the request, and liked items by title (with soft tokens in a soft form)."""
+        request = (words if words is not None else query.text or "").strip()[:MAX_QUERY_CHARS]
+        if query.image is not None:
+            request = f"{request} (and a picture)".strip()
+        liked = self.store.rows(list(query.liked))[-8:]
+        lines = "".join(f"Liked before: {self.store.items[r].title}\n" for r in liked)
+        if self.adapter.config.form == "text" or not liked:
+            text = self._prefix.render(request=request or "something like what was liked before", liked=lines)
+            return self.lm.embed(self.lm.tokens(text))
+        marker = "\u2063LIKED\u2063"
+        head, tail = self._prefix.render(request=request or "something like what was liked before", liked=marker).split(marker)
+        parts = [self.lm.embed(self.lm.tokens(head))]
+        for row in liked:
+            title = self.lm.embed(self.lm.tokens(prompting.neutralise(f" {self.store.items[row].title}\n")))
+            parts += [self.lm.embed(self.lm.tokens("Liked before:")), self._soft(row), title]
+        return torch.cat([*parts, self.lm.embed(self.lm.tokens(tail))])
+
+    def segment(self, row: int) -> Tensor:
+        """One candidate [L, H]: its words, or its soft tokens, or both, and the readout."""
+        form = self.adapter.config.form
+        marker = "\u2063ITEM\u2063"
+        head, tail = self._item.render(item=marker).split(marker)
+        parts = [self.lm.embed(self.lm.tokens(head))] if head.strip() else []
+        if form != "text":
+            parts.append(self._soft(row))
+        if form != "soft":
+            words = describe(self.store.items[row]) if form == "text" else self.store.items[row].title
+            parts.append(self.lm.embed(self.lm.tokens(" " + prompting.neutralise(words))[:ITEM_TOKENS]))
+        # A trained soft form learned one readout token; as text the model needs its own turn markers to answer.
+        readout = tail if form == "text" else "\n"
+        return torch.cat([*parts, self.lm.embed(self.lm.tokens(readout))])
+
+    def _soft(self, row: int) -> Tensor:
+        return torch.from_numpy(self.store.fused["soft"][row])
+
+    def shares(self, row: int, encoded: EncodedQuery | None) -> dict[str, float]:
+        """Each modality's share in the match of this item with the query; sums to 1.
+
+        The fusion's attention on the modality, times how well the query's fused vector meets that modality's anchor.
+        Without a query vector, the attention alone.
+        """
+        attention = self.store.fused["shares"][row].astype(float)
+        anchor = self.store.features["anchor"]
+        if encoded is not None and encoded.pooled is not None:
+            similarity = np.maximum(anchor["values"][row] @ encoded.pooled, 0.0) * anchor["present"][row]
+            if (attention * similarity).sum() > 0:
+                attention = attention * similarity
+        total = attention.sum()
+        if total <= 0:
+            return {}
+        return {m: round(float(a / total), 4) for m, a in zip(MODALITIES, attention, strict=True) if a > 0}
+
+
+def describe(item: Item) -> str:
+    """Title and a few attributes, as the LM reads them."""
+    shown = [as_text(v) for n, v in item.attributes.items() if n != NAMES][:3]
+    return f"{item.title} ({', '.join(shown)})" if shown else item.title
+
+
+def zscore(values: np.ndarray) -> np.ndarray:
+    """Zero mean, unit deviation; zeros where all are equal."""
+    deviation = values.std()
+    return (values - values.mean()) / deviation if deviation > 1e-9 else np.zeros(len(values))

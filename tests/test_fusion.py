@@ -1,0 +1,103 @@
+"""Laws of the fusion: the gate's zero, absence, batch independence, shares."""
+
+from __future__ import annotations
+
+import torch
+
+from mmllm import adapter as adapters
+from mmllm.errors import AdapterError
+from mmllm.fusion import FusionConfig, build, masked_mean
+
+CONFIG = FusionConfig(widths=(6, 8, 5), width=8, soft_tokens=3, lm_width=12, soft_norm=2.5)
+
+
+def batch(n=4, seed=1):
+    g = torch.Generator().manual_seed(seed)
+    features = {m: torch.randn(n, w, generator=g) for m, w in zip(("text", "image", "audio"), CONFIG.widths, strict=True)}
+    anchors = torch.nn.functional.normalize(torch.randn(n, 3, 8, generator=g), dim=-1)
+    mask = torch.tensor([[True, True, True], [True, False, False], [False, True, False], [True, True, False]])[:n]
+    return features, anchors, mask
+
+
+def opened(seed=0):
+    module = build(CONFIG, seed=seed)
+    module.gate.data.fill_(0.7)
+    return module
+
+
+def test_untrained_pools_to_the_masked_mean():
+    features, anchors, mask = batch()
+    fused = build(CONFIG)(features, anchors, mask)
+    want = torch.nn.functional.normalize(masked_mean(anchors, mask), dim=-1)
+    assert torch.allclose(fused.pooled, want, atol=1e-6)
+    assert torch.allclose(fused.shares, mask / mask.sum(1, keepdim=True))
+
+
+def test_absent_equals_masked_whatever_it_holds():
+    features, anchors, mask = batch()
+    module = opened()
+    want = module(features, anchors, mask)
+    junk = {m: f.clone() for m, f in features.items()}
+    dirty = anchors.clone()
+    for m, name in enumerate(junk):
+        junk[name][~mask[:, m]] = float("nan")
+        dirty[:, m][~mask[:, m]] = 1e6
+    got = module(junk, dirty, mask)
+    assert torch.equal(got.pooled, want.pooled) and torch.equal(got.soft, want.soft)
+
+
+def test_rows_do_not_depend_on_their_batch():
+    features, anchors, mask = batch()
+    module = opened()
+    whole = module(features, anchors, mask)
+    one = module({m: f[2:3] for m, f in features.items()}, anchors[2:3], mask[2:3])
+    assert torch.allclose(whole.pooled[2], one.pooled[0], atol=1e-6) and torch.allclose(whole.soft[2], one.soft[0], atol=1e-5)
+
+
+def test_shapes_norms_and_shares():
+    features, anchors, mask = batch()
+    fused = opened()(features, anchors, mask)
+    assert fused.pooled.shape == (4, 8) and fused.soft.shape == (4, 3, 12) and fused.shares.shape == (4, 3)
+    assert torch.allclose(fused.soft.norm(dim=-1), torch.full((4, 3), 2.5), atol=1e-4)
+    assert torch.allclose(fused.shares.sum(1), torch.ones(4), atol=1e-6)
+    assert (fused.shares[~mask] == 0).all()
+
+
+def test_an_item_with_nothing_stays_finite():
+    features, anchors, _ = batch(1)
+    fused = opened()(features, anchors, torch.zeros(1, 3, dtype=torch.bool))
+    assert torch.isfinite(fused.pooled).all() and torch.isfinite(fused.soft).all()
+
+
+def test_same_seed_same_weights_and_global_generator_untouched():
+    torch.manual_seed(5)
+    before = torch.rand(1)
+    torch.manual_seed(5)
+    one, two = build(CONFIG, seed=3), build(CONFIG, seed=3)
+    assert torch.equal(before, torch.rand(1))
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+def test_gradients_reach_every_parameter_once_open():
+    features, anchors, mask = batch()
+    module = opened().train()
+    fused = module(features, anchors, mask)
+    (fused.pooled.sum() + fused.soft.square().sum() * 0 + fused.soft.sum()).backward()
+    assert not [n for n, p in module.named_parameters() if p.grad is None]
+
+
+def test_adapter_round_trip_and_refusal(tmp_path):
+    made = adapters.untrained(CONFIG, lm="a", lm_fingerprint="f", encoders={"text": "t:1"})
+    adapters.save(made, tmp_path / "a")
+    again = adapters.load(tmp_path / "a", lm_fingerprint="f", encoders={"text": "t:1"})
+    assert again.fingerprint == made.fingerprint
+    for kwargs, word in (
+        ({"lm_fingerprint": "g", "encoders": {"text": "t:1"}}, "language model"),
+        ({"lm_fingerprint": "f", "encoders": {"text": "t:2"}}, "text encoder"),
+    ):
+        try:
+            adapters.load(tmp_path / "a", **kwargs)
+        except AdapterError as error:
+            assert word in str(error)
+        else:
+            raise AssertionError("a mismatch was accepted")

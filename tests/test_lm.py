@@ -1,0 +1,111 @@
+"""Laws of packed scoring: order, padding, separate prompts, kept prefix, an untrained LoRA."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmllm.lm import SEGMENT_TOKENS_PER_PASS, LanguageModel
+from tests.conftest import byte_tokenizer, tiny_llama
+
+
+@pytest.fixture
+def lm():
+    return LanguageModel(tiny_llama(), byte_tokenizer())
+
+
+def embeds(lm, *texts):
+    return [lm.embed(lm.tokens(t)) for t in texts]
+
+
+def test_packed_equals_separate(lm):
+    prefix, *segments = embeds(lm, "Which of these fits?", "red apple\n", "a dog\n", "x\n", "a much longer candidate than the others\n")
+    assert torch.allclose(lm.score(prefix, segments), lm.score_separately(prefix, segments), atol=1e-4)
+
+
+def test_packed_equals_the_whole_model_by_transformers(lm):
+    text = "Which fits? an apple\n"
+    with torch.inference_mode():
+        logits = lm.model(torch.tensor([lm.tokens(text)])).logits[0, -1]
+    prefix, segment = embeds(lm, "Which fits?", " an apple\n")
+    assert float(lm.score(prefix, [segment])[0]) == pytest.approx(float(logits[lm.yes] - logits[lm.no]), abs=1e-4)
+
+
+def test_permuting_candidates_permutes_scores(lm):
+    prefix, *segments = embeds(lm, "prefix", "one\n", "two two\n", "three\n", "four\n")
+    order = [2, 0, 3, 1]
+    assert torch.allclose(lm.score(prefix, segments)[order], lm.score(prefix, [segments[i] for i in order]), atol=1e-5)
+
+
+def test_a_candidate_does_not_see_the_others(lm):
+    prefix, one, two, other = embeds(lm, "prefix", "one\n", "two\n", "something else entirely\n")
+    assert float(lm.score(prefix, [one, two])[0]) == pytest.approx(float(lm.score(prefix, [one, other])[0]), abs=1e-5)
+
+
+def test_kept_prefix_gives_the_same_scores(lm):
+    long, longer, *segments = embeds(lm, "a prefix that stays", "a prefix that stays and grows", "one\n", "two\n")
+    fresh = LanguageModel(tiny_llama(), byte_tokenizer()).score(longer, segments)
+    lm.score(long, segments)
+    assert torch.allclose(lm.score(longer, segments), fresh, atol=1e-5)
+    assert lm.prefix_reused == len(long)
+    again = lm.score(longer, segments)
+    assert lm.prefix_reused == len(longer) and torch.allclose(again, fresh, atol=1e-5)
+    other = embeds(lm, "b wholly different")[0]
+    lm.score(other, segments)
+    assert lm.prefix_reused == 0
+
+
+def test_many_candidates_run_in_passes(lm):
+    prefix = embeds(lm, "prefix")[0]
+    segments = embeds(lm, *(f"candidate number {n} of many\n" for n in range(SEGMENT_TOKENS_PER_PASS // 20)))
+    assert sum(map(len, segments)) > SEGMENT_TOKENS_PER_PASS
+    assert torch.allclose(lm.score(prefix, segments), lm.score_separately(prefix, segments), atol=1e-4)
+
+
+def test_no_candidates(lm):
+    assert len(lm.score(embeds(lm, "prefix")[0], [])) == 0
+
+
+def test_fresh_lora_changes_nothing_and_comes_off(lm):
+    prefix, *segments = embeds(lm, "prefix", "one\n", "two\n")
+    base = lm.score(prefix, segments)
+    lm.new_lora(rank=4)
+    assert torch.allclose(lm.score(prefix, segments), base, atol=1e-6)
+    with torch.no_grad():
+        for name, parameter in lm.model.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.5)
+    lm.forget_prefix()
+    assert not torch.allclose(lm.score(prefix, segments), base, atol=1e-3)
+    lm.detach_lora()
+    assert torch.allclose(lm.score(prefix, segments), base, atol=1e-6)
+
+
+def test_lora_round_trip_through_plain_peft(lm, tmp_path):
+    prefix, *segments = embeds(lm, "prefix", "one\n", "two\n")
+    lm.new_lora(rank=4)
+    with torch.no_grad():
+        for name, parameter in lm.model.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.1)
+    lm.forget_prefix()
+    trained = lm.score(prefix, segments)
+    lm.model.save_pretrained(tmp_path / "adapter")
+    other = LanguageModel(tiny_llama(), byte_tokenizer())
+    other.attach_lora(tmp_path / "adapter")
+    assert torch.allclose(other.score(prefix, segments), trained, atol=1e-6)
+
+
+def test_stream_equals_transformers_generate(lm):
+    prompt = "Once upon a time"
+    ids = torch.tensor([lm.tokens(prompt)])
+    want = lm.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
+    want_text = lm.tokenizer.decode(want, skip_special_tokens=True)
+    got = lm.generate(prompt, max_new_tokens=12)
+    assert want_text.startswith(got) and (got or want[0] in (1, 3))
+
+
+def test_stream_stops_at_a_stop_string(lm):
+    whole = lm.generate("abc", max_new_tokens=20)
+    if len(whole) > 3:
+        assert lm.generate("abc", max_new_tokens=20, stop=(whole[2],)) == whole[: whole.find(whole[2])]
