@@ -62,9 +62,6 @@ def _words(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
         values = value if isinstance(value, tuple) else (value,)
         for single in values:
             shared = [s for s in words(str(single)) if s in asked and s not in told]
-            # One character of a name in Chinese says nothing by itself: a pair, or the whole, has to be shared.
-            if name == NAMES and shared and all(len(s) == 1 for s in shared) and len(words(encoded.words)) > 1:
-                shared = [s for s in shared if s not in COUNTERS]
             if shared:
                 told.update(shared)
                 rows.append(Evidence("attribute", name, str(single)))
@@ -78,9 +75,6 @@ def _words(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
     if shared:
         rows.append(Evidence("words", "text", ", ".join(asked[s] for s in shared)))
     return rows
-
-
-COUNTERS = frozenset("一个只的是有在不这那我要找想给和了 ")
 
 
 def _transcript(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:

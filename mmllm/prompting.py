@@ -65,7 +65,7 @@ def parse(name: str, source: str) -> Template:
     if set(declared) != used:
         odd = sorted(set(declared) ^ used)[0]
         raise PromptError(f"prompt {name!r}: {odd!r} is declared or used, but not both", expected="the same on both sides")
-    return Template(name, head.get("version", "1"), declared, found[2].rstrip("\n"), head.get("reply"))
+    return Template(name, head.get("version", "1"), declared, found[2].rstrip("\n") + "\n", head.get("reply"))
 
 
 @cache

@@ -103,12 +103,14 @@ class Reranker:
         form = self.adapter.config.form
         marker = "\u2063ITEM\u2063"
         head, tail = self._item.render(item=marker).split(marker)
-        parts = [self.lm.embed(self.lm.tokens(head))] if head.strip() else []
+        # The blank belongs to the word after it, as tokenizers have it.
+        parts = [self.lm.embed(self.lm.tokens(head.rstrip()))]
         if form != "text":
             parts.append(self._soft(row))
         if form != "soft":
-            words = describe(self.store.items[row]) if form == "text" else self.store.items[row].title
-            parts.append(self.lm.embed(self.lm.tokens(" " + prompting.neutralise(words))[:ITEM_TOKENS]))
+            item = self.store.items[row]
+            words = prompting.neutralise(describe(item) if form == "text" else item.title)
+            parts.append(self.lm.embed(self.lm.tokens(f" {words}")[:ITEM_TOKENS]))
         # A trained soft form learned one readout token; as text the model needs its own turn markers to answer.
         readout = tail if form == "text" else "\n"
         return torch.cat([*parts, self.lm.embed(self.lm.tokens(readout))])

@@ -36,6 +36,8 @@ STOPWORDS = frozenset(
     "please show find give something anything thing one ones can could need looking from has have".split()
 )
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+# Chinese measure words ("a" of a cat) and particles: stop words that no blank sets apart.
+_CJK_STOP = re.compile("[一两几这那][只个個隻条條把辆輛朵张張件双雙头頭匹座本台架枝支位]|[的了吗嗎呢我想要请請给給有]")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 
 
@@ -47,11 +49,11 @@ def _stemmer() -> Stemmer.Stemmer:
 def words(text: str) -> list[str]:
     """Tokens for BM25: stemmed words without stop words; runs of Chinese, Japanese or Korean as characters and pairs.
 
-    >>> words("The wombats, 一只猫")
-    ['wombat', '一', '只', '猫', '一只', '只猫']
+    >>> words("The wombats, 一只黑猫")
+    ['wombat', '黑', '猫', '黑猫']
     """
     out: list[str] = []
-    for token in _WORD.findall(text.casefold()):
+    for token in _WORD.findall(_CJK_STOP.sub(" ", text.casefold())):
         position = 0
         for run in _CJK.finditer(token):
             out += _latin(token[position : run.start()])

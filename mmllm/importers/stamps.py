@@ -28,7 +28,31 @@ SIDE = 320
 DO_INSTEAD = "use your own pictures: `mmllm data import folder DIR -o CATALOG`, then `mmllm index build CATALOG --out INDEX`"
 # Folder names that say how a thing is drawn or where it is filed, not what it is.
 STYLES = {"cartoon", "toys", "plastic"}
-KINDS = {"asl": "sign language letter", "auto": "cars", "masstransit": "public transport", "flight": "aircraft"}
+KINDS = {"asl": "sign language letters", "auto": "cars", "masstransit": "public transport", "flight": "aircraft"}
+# The folders are named by zoologists and band leaders; these are the words other people use.
+PLAIN = {
+    "amphibians": "animals of water and land",
+    "apes": "monkeys without a tail",
+    "aquatic": "animals that live in the sea",
+    "armor": "protection worn in battle",
+    "bovines": "cattle and their kin",
+    "brass": "musical instruments that are blown",
+    "cycle": "vehicles that are pedalled",
+    "emergency": "vehicles of police, fire brigade and ambulance",
+    "equines": "horses and their kin",
+    "farming": "vehicles of a farm",
+    "flight": "vehicles that fly",
+    "locomotive": "trains on rails",
+    "marsupials": "animals that carry their young in a pouch",
+    "masstransit": "vehicles for many people",
+    "percussion": "musical instruments that are struck",
+    "rodents": "small gnawing animals",
+    "ship": "boats that sail on water",
+    "shellfish": "sea animals with a shell",
+    "string": "musical instruments with strings",
+    "utensils": "things to eat with",
+    "wind": "musical instruments that are blown",
+}
 
 
 def import_stamps(out: Path, *, source: Path | None = None, cache: Path | None = None) -> int:
@@ -110,7 +134,8 @@ def _kind(parts: tuple[str, ...]) -> str:
 def _text(english: str, parts: tuple[str, ...]) -> str:
     """The English sentence and the folder's words, the narrowest first."""
     path = ", ".join(dict.fromkeys(p.replace("_", " ") for p in reversed(parts) if not p[0].isdigit()))
-    return f"{english} {path.capitalize()}."
+    plain = [PLAIN[p] for p in reversed(parts) if p in PLAIN]
+    return f"{english} {path.capitalize()}." + (f" {plain[0].capitalize()}." if plain else "")
 
 
 def _attributes(

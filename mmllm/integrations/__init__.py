@@ -1,0 +1,1 @@
+"""Other libraries' interfaces over ours, one file each, each behind its extra."""

@@ -1,0 +1,339 @@
+"""The whole path over tiny models: build, store, retrieve, rerank, explain, converse."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from mmllm import Conversation, Query, Recommender, catalog, store
+from mmllm.build import build_index, open_vectors
+from mmllm.errors import IndexStateError, MediaError, QueryError
+from mmllm.explain import check, explain
+from mmllm.retrieve import fuse
+from mmllm.types import Evidence, Filter
+from mmllm.vector_store import where
+
+
+def ids(response):
+    return [r.id for r in response.recommendations]
+
+
+def test_words_find_and_reasons_come_from_the_catalog(recommender):
+    response = recommender.recommend(Query(text="a yellow banana"))
+    best = response.recommendations[0]
+    assert best.id in ids(response) and best.title == recommender.store.items[recommender.store.row[best.id]].title
+    assert "banana" in ids(response)
+    banana = next(r for r in response.recommendations if r.id == "banana")
+    assert {(e.name, e.value) for e in banana.explanation.evidence} >= {("colour", "yellow")}
+    assert banana.explanation.source == "template"
+    assert sum(banana.shares.values()) == pytest.approx(1, abs=0.01)
+    assert "rerank:lm" in response.stages and {"retriever", "lm", "bm25"} <= set(banana.scores)
+    json.dumps(response.to_dict())
+
+
+def test_same_query_same_list(recommender):
+    one, two = (recommender.recommend(Query(text="red thing")) for _ in range(2))
+    assert ids(one) == ids(two) and [r.score for r in one.recommendations] == [r.score for r in two.recommendations]
+
+
+def test_a_script_the_encoder_does_not_read_goes_by_words(recommender, monkeypatch):
+    monkeypatch.setattr(recommender.encoders, "reads", str.isascii)
+    response = recommender.recommend(Query(text="一只猫"))
+    assert ids(response) == ["cat"] and "retrieve:text" not in response.stages
+    assert any("does not read this script" in n for n in response.notes)
+    assert "一只猫" in response.recommendations[0].explanation.text
+
+
+def test_filters_are_kept_and_counted(recommender):
+    response = recommender.recommend(Query(text="something", where={"kind": "tool", "price": {">=": 20}}), k=10)
+    assert set(ids(response)) == {"wrench", "saw", "drill"}
+    assert any("only 3 items" in n for n in response.notes)
+    alone = recommender.recommend(Query(where={"colour": "grey"}), k=5)
+    assert set(ids(alone)) == {"wrench", "wolf"}
+
+
+def test_chroma_where_agrees_with_the_filters_in_code(recommender):
+    items = recommender.store.items
+    vector = recommender.store.fused["pooled"][0]
+    for f in (
+        Filter("kind", "=", "tool"),
+        Filter("kind", "!=", "tool"),
+        Filter("colour", "=", "black"),
+        Filter("colour", "!=", "black"),
+        Filter("colour", "in", ("red", "blue")),
+        Filter("price", ">", 20),
+        Filter("price", "in", (10, 40)),
+    ):
+        got = {i for i, _ in recommender.retriever.vectors.query("fused", vector, 12, [f])}
+        assert got == {i.id for i in items if catalog.matches(i, [f])}, f
+    assert where([]) is None
+
+
+def test_liked_alone_is_a_query_and_never_comes_back(recommender):
+    response = recommender.recommend(Query(liked=["banana"], disliked=["dog"]), k=12)
+    assert "banana" not in ids(response) and "dog" not in ids(response) and len(ids(response)) == 10
+    assert any(e.kind == "neighbour" for e in response.recommendations[0].explanation.evidence)
+
+
+def test_a_picture_finds_itself(recommender, shop):
+    response = recommender.recommend(Query(image=shop / "media" / "hammer.png"))
+    found = {r.id: r.scores.get("picture", -1.0) for r in response.recommendations}
+    assert max(found, key=found.__getitem__) == "hammer" and found["hammer"] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(),
+        Query(text="   "),
+        Query(disliked=["dog"]),
+        Query(text="x", liked=["nobody"]),
+        Query(text="x", where={"size": 3}),
+        Query(text="x" * 5000),
+    ],
+)
+def test_bad_queries_are_refused(recommender, query):
+    with pytest.raises(QueryError):
+        recommender.recommend(query)
+
+
+def test_bad_picture_is_refused(recommender, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no")
+    with pytest.raises(MediaError):
+        recommender.recommend(Query(image=tmp_path / "bad.png"))
+    with pytest.raises(QueryError, match="k is 0"):
+        recommender.recommend(Query(text="x"), k=0)
+
+
+def test_rerank_permutes_with_its_candidates(recommender):
+    names = ["dog", "banana", "saw", "cat"]
+    one = recommender.reranker.rank(Query(text="an animal"), names)
+    two = recommender.reranker.rank(Query(text="an animal"), names[::-1])
+    assert [r.id for r in one] == [r.id for r in two]
+    assert {r.id: r.scores["lm"] for r in one} == pytest.approx({r.id: r.scores["lm"] for r in two}, abs=1e-4)
+    with pytest.raises(QueryError):
+        recommender.reranker.rank(Query(text="x"), ["dog", "dog"])
+
+
+def test_untrained_adapter_scores_as_the_base_model(recommender):
+    """Candidates enter as text, so that the score is the base model's own next-token logits for the same prompt."""
+    r = recommender.reranker
+    query = Query(text="an animal")
+    row = recommender.store.row["dog"]
+    text = r._prefix.render(request="an animal", liked="") + "Item:" + " A brown dog (animal, brown, 10)"[:24]
+    text += "\nDoes it fit?<|im_end|>\n<|im_start|>assistant\n"
+    with torch.inference_mode():
+        logits = r.lm.model(torch.tensor([r.lm.tokens(text)])).logits[0, -1]
+    assert float(r.score(query, [row])[0]) == pytest.approx(float(logits[r.lm.yes] - logits[r.lm.no]), abs=1e-3)
+
+
+def test_soft_form_packs_and_equals_separate(recommender):
+    r = recommender.reranker
+    adapter = dataclasses.replace(r.adapter, config=dataclasses.replace(r.adapter.config, form="soft"))
+    soft = type(r)(store=r.store, lm=r.lm, adapter=adapter, weight=1.0)
+    query = Query(text="an animal", liked=["cat"])
+    prefix, segments = soft.prefix(query), [soft.segment(n) for n in range(12)]
+    assert {len(s) for s in segments} == {len(r.lm.tokens("Item:")) + 2 + 1}
+    packed, separate = r.lm.score(prefix, segments), r.lm.score_separately(prefix, segments)
+    assert torch.allclose(packed, separate, atol=1e-3)
+
+
+def test_weight_zero_is_the_retriever(recommender):
+    from mmllm.recommend import replace_weight
+
+    zero = Recommender(
+        store=recommender.store,
+        encoders=recommender.encoders,
+        retriever=recommender.retriever,
+        reranker=replace_weight(recommender.reranker, 0.0),
+    )
+    response = zero.recommend(Query(text="red apple"), k=12)
+    scores = [r.scores["retriever"] for r in response.recommendations]
+    assert scores == sorted(scores, reverse=True) and "rerank:retriever" in response.stages
+
+
+def test_rrf_ties_are_broken_by_id():
+    found = fuse({"a": [("y", 1.0)], "b": [("x", 1.0)]} | {}, k=2)
+    assert [c.id for c in found] == ["x", "y"]
+    assert [c.id for c in fuse({"bm25": [("a", 2.0), ("b", 1.0)]}, k=5, hidden=["a"])] == ["b"]
+
+
+# ---- the index on disk -------------------------------------------------------------------------------------------
+
+
+def test_rebuilding_encodes_nothing_and_one_change_encodes_one(shop, shop_index):
+    again = build_index(shop, shop_index, preset="tiny")
+    assert not again.changed and set(again.encoded.values()) == {0}
+    lines = (shop / catalog.FILE).read_text().splitlines()
+    row = json.loads(lines[3])
+    row["text"] = "Quite another text."
+    lines[3] = json.dumps(row)
+    (shop / catalog.FILE).write_text("\n".join(lines) + "\n")
+    changed = build_index(shop, shop_index, preset="tiny")
+    assert changed.changed and changed.encoded == {"text": 1, "image": 0, "audio": 0}
+    fresh = shop_index.parent / "fresh"
+    build_index(shop, fresh, preset="tiny")
+    one, two = store.Store(shop_index), store.Store(fresh)
+    assert np.allclose(one.fused["pooled"], two.fused["pooled"], atol=1e-5)
+
+
+def test_damage_is_seen_and_mended(shop, copied):
+    file = copied / "features" / "text.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data))
+    assert store.Store(copied).problems() == ["features/text.safetensors has another sha256 than the manifest says"]
+    build_index(shop, copied, preset="tiny")
+    assert not store.Store(copied).problems()
+
+
+def test_chroma_is_a_cache(copied):
+    import shutil
+
+    first = open_vectors(store.Store(copied))
+    second = open_vectors(store.Store(copied))  # the folder is held: this one lives in memory
+    assert (first.where, second.where) == ("disk", "memory")
+    vector = store.Store(copied).fused["pooled"][2]
+    assert [i for i, _ in first.query("fused", vector, 3)] == [i for i, _ in second.query("fused", vector, 3)]
+    first.close()
+    shutil.rmtree(copied / "chroma")
+    third = open_vectors(store.Store(copied))
+    assert third.rebuilt and third.query("fused", vector, 1)[0][0] == store.Store(copied).items[2].id
+    third.close()
+
+
+def test_another_encoder_is_refused(copied):
+    manifest = store.read_manifest(copied)
+    store.write_manifest(copied, dataclasses.replace(manifest, encoders={**manifest.encoders, "text": "other:1"}))
+    with pytest.raises(IndexStateError, match="mmllm index build"):
+        Recommender.load(copied)
+
+
+def test_one_writer(shop, shop_index):
+    with store.writer_lock(shop_index), pytest.raises(IndexStateError, match="another process"):
+        build_index(shop, shop_index, preset="tiny")
+
+
+def test_unfinished_index_says_how_to_build(tmp_path):
+    with pytest.raises(IndexStateError, match="mmllm index build"):
+        Recommender.load(tmp_path)
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, {root!r})
+from mmllm import build, encoders, settings, weights
+from mmllm.settings import Preset
+names = dict(text="tiny-text", clip="tiny-clip", whisper="whisper-tiny-none", lm="tiny-lm")
+for role, name in names.items():
+    weights.WEIGHTS[name] = weights.Weights(name, role, "none", ("hub:nobody/nothing@main",))
+settings.PRESETS["tiny"] = Preset("tiny", *names.values(), soft_tokens=2, candidates=10)
+build.CHUNK.update(image=3)
+def progress(stage, done, of):
+    print(stage, done, flush=True)
+    if stage == "image" and done == 6:
+        time.sleep(60)
+from pathlib import Path
+build.build_index(Path({shop!r}), Path({out!r}), preset="tiny", progress=progress)
+"""
+
+
+def test_a_killed_build_resumes(tiny, shop, tmp_path):
+    out = tmp_path / "killed"
+    root = str(store.Path(__file__).parent.parent)
+    code = KILLED.format(root=root, shop=str(shop), out=str(out))
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    deadline = time.monotonic() + 120
+    while "image 6" not in (line := child.stdout.readline()):
+        assert line and time.monotonic() < deadline
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert not (out / "manifest.json").exists()
+    done = build_index(shop, out, preset="tiny")
+    assert done.encoded == {"text": 0, "image": 5, "audio": 0}
+
+
+# ---- explanations ------------------------------------------------------------------------------------------------
+
+ROWS = (Evidence("attribute", "colour", "yellow"), Evidence("words", "title", "banana"))
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("A banana is yellow.", True),
+        ("Its colour is yellow, as you asked.", True),
+        ("It costs 3 dollars.", False),
+        ("It is red.", False),
+        ("The banana is not yellow.", False),
+        ("It is a great choice.", False),
+        ("", False),
+    ],
+)
+def test_only_supported_sentences_stay(text, kept):
+    assert bool(check(text, "A banana", ROWS)[0]) is kept
+
+
+def test_unsupported_sentence_is_dropped_and_the_rest_stays():
+    kept, reasons = check("A banana is yellow. It won an Oscar.", "A banana", ROWS)
+    assert kept == "A banana is yellow." and "oscar" in reasons
+
+
+class Parrot:
+    def __init__(self, reply):
+        self.reply = reply
+
+    def generate(self, prompt, **_):
+        assert "yellow" in prompt
+        return self.reply
+
+
+def test_the_template_takes_the_place_and_says_why():
+    good, bad = explain("A banana", ROWS, Parrot("This banana is yellow.")), explain("A banana", ROWS, Parrot("Buy it now!"))
+    assert (good.source, good.text) == ("lm", "This banana is yellow.")
+    assert bad.source == "template" and "not in the evidence" in bad.note and "yellow" in bad.text
+
+
+# ---- the conversation --------------------------------------------------------------------------------------------
+
+
+def test_likes_move_the_next_turn_and_something_else_repeats_nothing(recommender):
+    talk = Conversation(recommender, k=3)
+    first = ids(talk.turn("red things"))
+    talk.like(first[0])
+    talk.dislike(first[1])
+    second = ids(talk.turn("something else"))
+    assert not set(first) & set(second)
+    assert talk.state.liked == (first[0],) and talk.state.disliked == (first[1],)
+    talk.dislike(first[0])
+    assert talk.state.liked == () and first[0] in talk.state.disliked
+    assert talk.turn("start over").recommendations == () and talk.state.disliked == ()
+
+
+def test_a_refused_turn_changes_nothing(recommender):
+    talk = Conversation(recommender, k=3)
+    talk.turn("red things")
+    before = talk.state
+    with pytest.raises(QueryError):
+        talk.turn("")
+    with pytest.raises(QueryError):
+        talk.like("nobody")
+    assert talk.state == before
+
+
+def test_reply_names_only_what_was_retrieved(recommender):
+    talk = Conversation(recommender, k=3)
+    response = talk.turn("an animal")
+    said = "".join(talk.reply(response))
+    others = [i.title for i in recommender.store.items if i.id not in ids(response)]
+    assert all(r.title in said for r in response.recommendations) and not any(t in said for t in others)
