@@ -1,9 +1,9 @@
 """One folder on disk <-> fusion + LoRA: everything trained over the frozen backbones. A mismatch is refused by name.
 
-    adapters/NAME/
-      mmllm.json           what it was trained over, sizes, form, blend weight
-      adapter/             plain PEFT, absent when there is no LoRA
-      fusion/              config.json, model.safetensors
+adapters/NAME/
+  mmllm.json           what it was trained over, sizes, form, blend weight
+  adapter/             plain PEFT, absent when there is no LoRA
+  fusion/              config.json, model.safetensors
 """
 
 from __future__ import annotations

@@ -241,7 +241,9 @@ def _encode_missing(
     return counts
 
 
-def _encode(modality: str, items: Sequence[Item], cat: catalog.Catalog, encoders: Encoders, language: str | None) -> list[Encoded]:
+def _encode(
+    modality: str, items: Sequence[Item], cat: catalog.Catalog, encoders: Encoders, language: str | None
+) -> list[Encoded]:
     if modality == "text":
         texts = [catalog.document(i) for i in items]
         rows = zip(encoders.text.encode(texts), encoders.clip.encode_texts(texts), strict=True)

@@ -59,9 +59,7 @@ def validate(folder: PathLike) -> Catalog:
     root = Path(folder)
     file = root / FILE
     if not file.is_file():
-        raise CatalogError(
-            f"no {FILE} in {root}", expected=f"a folder holding {FILE}", do="make one with `mmllm data import`"
-        )
+        raise CatalogError(f"no {FILE} in {root}", expected=f"a folder holding {FILE}", do="make one with `mmllm data import`")
     items: list[Item] = []
     problems: list[CatalogProblem] = []
     seen: dict[str, int] = {}
@@ -288,9 +286,12 @@ def resolve_filters(where: Mapping[str, Any], items: Iterable[Item]) -> tuple[Fi
     for name, wanted in where.items():
         if name not in types:
             raise QueryError(f"unknown attribute {name!r}", expected=" or ".join(types) or "no attribute", do="use one of these")
-        conditions = wanted.items() if isinstance(wanted, Mapping) else [("in" if isinstance(wanted, (list, tuple)) else "=", wanted)]
+        conditions = (
+            wanted.items() if isinstance(wanted, Mapping) else [("in" if isinstance(wanted, (list, tuple)) else "=", wanted)]
+        )
         for op, value in conditions:
-            filters.append(_checked(Filter(name, op, tuple(value) if isinstance(value, list) else value), types[name], items))
+            asked = Filter(name, op, tuple(value) if isinstance(value, list) else value)  # type: ignore[arg-type]
+            filters.append(_checked(asked, types[name], items))
     return tuple(filters)
 
 

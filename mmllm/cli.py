@@ -161,7 +161,9 @@ def _columns(text: str) -> tuple[str, ...]:
 @guarded
 def import_stamps(
     out: Out,
-    source: Annotated[Path | None, typer.Option(help="An unpacked stamps folder; otherwise the Debian package is fetched.")] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="An unpacked stamps folder; otherwise the Debian package is fetched.")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep the downloaded package here.")] = None,
 ) -> None:
     """Tux Paint stamps: drawings with names in many languages, voices and sounds (Debian, GPL-2)."""
@@ -319,15 +321,15 @@ def index_build(
 
 
 def _choose_blend(out: Path) -> None:
+    """Choose the LM's weight if there is none for this adapter and these prompts, and print it either way."""
     from dataclasses import replace
 
+    from mmllm.recommend import Recommender
     from mmllm.store import read_manifest, write_manifest, writer_lock
+    from mmllm.validate import choose_weight, prompts_fingerprint
 
     manifest = read_manifest(out)
-    if not manifest.blend:
-        from mmllm.recommend import Recommender
-        from mmllm.validate import choose_weight
-
+    if manifest.blend.get("prompts") != prompts_fingerprint():
         recommender = Recommender.load(out)
         chosen = choose_weight(recommender)
         recommender.close()
@@ -359,7 +361,13 @@ def index_stats(folder: Index) -> None:
     from mmllm.store import read_manifest
 
     m = read_manifest(folder)
-    for name, value in {**m.counts, "preset": m.preset, **m.encoders, "adapter": m.adapter, "LM weight": m.blend.get("weight")}.items():
+    for name, value in {
+        **m.counts,
+        "preset": m.preset,
+        **m.encoders,
+        "adapter": m.adapter,
+        "LM weight": m.blend.get("weight"),
+    }.items():
         typer.echo(f"{name:10} {value}")
 
 
@@ -497,7 +505,7 @@ def chat(folder: Index) -> None:
                 typer.echo("noted; it counts from the next turn")
                 continue
             if command in ("/image", "/audio"):
-                response = talk.turn(**{command[1:]: argument})
+                response = talk.turn(image=argument) if command == "/image" else talk.turn(audio=argument)
             elif command.startswith("/"):
                 raise QueryError(f"unknown command {command}", expected="/like, /dislike, /image, /audio or /quit")
             else:

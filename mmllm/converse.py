@@ -69,7 +69,8 @@ class Conversation:
         self.recommender.store.rows([id_])
         kept = tuple(i for i in getattr(self.state, away) if i != id_)
         marked = tuple(dict.fromkeys((*getattr(self.state, to), id_)))
-        self.state = replace(self.state, **{to: marked, away: kept})
+        changed: dict[str, Any] = {to: marked, away: kept}
+        self.state = replace(self.state, **changed)
 
     def reply(self, response: Response) -> Iterator[str]:
         """The spoken answer in pieces: what was heard, then the first item's reason, reworded by the LM where that passes the check."""

@@ -31,7 +31,11 @@ class Encoder(Protocol):
 
 
 def in_batches(
-    values: Sequence[Any], size: int, run: Callable[[list[Any]], torch.Tensor], width: int, key: Callable[[Any], int] | None = None
+    values: Sequence[Any],
+    size: int,
+    run: Callable[[list[Any]], torch.Tensor],
+    width: int,
+    key: Callable[[Any], int] | None = None,
 ) -> np.ndarray:
     """Run in batches, longest first when `key` gives a length, and return the rows in the order given: [n, width]."""
     out = np.zeros((len(values), width), dtype=np.float32)

@@ -25,23 +25,30 @@ FILLER = frozenset(
     words(
         "item request asked ask says say said match matches fit fits because as so also its their they he she you your picture "
         "shows show looks look like similar liked before recommend recommended great good choice perfect here there was were has "
-        "have had not but will can more most very both all well too than then them what who when name named called kind type "
+        "have had not but will can more most very both all well too than then them what who when kind type "
         "category color colour based recording words word reason simply just really truly about wanted want mentioned mention"
     )
 )
 
 
 def evidence(store: Store, query: Query, encoded: EncodedQuery, ranked: Ranked) -> tuple[Evidence, ...]:
-    """Rows of fact for one item, the strongest kind first; never empty."""
+    """Rows of fact for one item, never empty: what meets the request first, then what the catalog says, then the shares."""
     row = store.row[ranked.id]
     payload = store.payloads[row]
-    rows = [*_words(payload, encoded), *_transcript(payload, encoded), *_vectors(store, row, encoded), *_neighbours(store, row, query)]
+    rows = [
+        *_words(payload, encoded),
+        *_transcript(payload, encoded),
+        *_vectors(store, row, encoded),
+        *_neighbours(store, row, query),
+    ]
+    told = {(e.name, e.value) for e in rows}
+    rows += [
+        Evidence("fact", name, as_text(value))
+        for name, value in payload.item.attributes.items()
+        if name != NAMES and (name, as_text(value)) not in told
+    ]
     rows += [Evidence("modality", m, f"{share:.0%}", weight=share) for m, share in ranked.shares.items()]
-    if not any(e.kind != "modality" for e in rows):
-        rows.insert(0, Evidence("title", "title", payload.item.title))
-        shown = [(n, as_text(v)) for n, v in payload.item.attributes.items() if n != NAMES][:2]
-        rows[1:1] = [Evidence("attribute", n, v) for n, v in shown]
-    return tuple(rows)
+    return tuple(rows) or (Evidence("title", "title", payload.item.title),)
 
 
 def _asked(encoded: EncodedQuery) -> dict[str, str]:
@@ -148,14 +155,14 @@ def facts(rows: Iterable[Evidence]) -> str:
     """Evidence as the LM reads it."""
     lines = []
     for e in rows:
-        if e.kind == "attribute" and e.name != NAMES:
+        if e.kind in ("attribute", "fact") and e.name != NAMES:
             lines.append(f"its {e.name} is {e.value}")
         elif e.kind == "words":
             lines.append(f'its {e.name} says "{e.value}"')
         elif e.kind == "transcript":
             lines.append(f'its recording says "{e.value}"')
         elif e.kind == "neighbour":
-            lines.append(f"it is similar to {e.value}, which was liked")
+            lines.append(f"it is close to {e.value}, which you liked")
     return "; ".join(lines)
 
 
@@ -208,5 +215,3 @@ def explain(title: str, rows: tuple[Evidence, ...], lm: LanguageModel | None = N
     if kept:
         return Explanation(kept, "lm", rows, reasons)
     return Explanation(template(title, rows), "template", rows, reasons or "the language model said nothing")
-
-

@@ -136,7 +136,7 @@ def _browser_audio(data: bytes, name: str) -> tuple[int, np.ndarray]:
     rate, limit = settings.SAMPLE_RATE, int(settings.MAX_AUDIO_SECONDS * settings.SAMPLE_RATE)
     parts: list[np.ndarray] = []
     try:
-        with av.open(io.BytesIO(data), options={"protocol_whitelist": "file"}) as container:
+        with av.open(io.BytesIO(data), "r", options={"protocol_whitelist": "file"}) as container:
             resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
             for frame in container.decode(audio=0):
                 parts += [f.to_ndarray()[0] for f in resampler.resample(frame)]

@@ -1,7 +1,7 @@
 """Recommender: the one place that composes retrieve -> rerank -> explain. Read this and you know the system.
 
-    query -> encode (words, picture, voice; fused) -> retrieve (Chroma, BM25; filters) -> rerank (packed LM pass, blended)
-          -> explain (evidence, words, check) -> response
+query -> encode (words, picture, voice; fused) -> retrieve (Chroma, BM25; filters) -> rerank (packed LM pass, blended)
+      -> explain (evidence, words, check) -> response
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class Recommender:
             filters = resolve_filters(query.where, self.store.items)
             known = [*query.liked, *query.disliked, *query.exclude]
             self.store.rows(known)
-            if not any((query.text and query.text.strip(), query.image is not None, query.audio is not None, query.liked, filters)):
+            if not any(
+                (query.text and query.text.strip(), query.image is not None, query.audio is not None, query.liked, filters)
+            ):
                 raise QueryError("the query is empty", expected="words, a picture, a sound, a liked item or a filter")
             if query.text and len(query.text) > settings.MAX_QUERY_CHARS:
                 raise QueryError(f"a request of {len(query.text):,} characters", expected=f"at most {settings.MAX_QUERY_CHARS:,}")

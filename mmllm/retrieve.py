@@ -32,8 +32,54 @@ LIKED, DISLIKED = 0.6, 0.3
 """How far liked and disliked items move the query vector (Rocchio 1971)."""
 
 STOPWORDS = frozenset(
-    "a an the of to in on for with and or that which is are be it its this some any i me my we you your want like would "
-    "please show find give something anything thing one ones can could need looking from has have".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "to",
+        "in",
+        "on",
+        "for",
+        "with",
+        "and",
+        "or",
+        "that",
+        "which",
+        "is",
+        "are",
+        "be",
+        "it",
+        "its",
+        "this",
+        "some",
+        "any",
+        "i",
+        "me",
+        "my",
+        "we",
+        "you",
+        "your",
+        "want",
+        "like",
+        "would",
+        "please",
+        "show",
+        "find",
+        "give",
+        "something",
+        "anything",
+        "thing",
+        "one",
+        "ones",
+        "can",
+        "could",
+        "need",
+        "looking",
+        "from",
+        "has",
+        "have",
+    ]
 )
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 # Chinese measure words ("a" of a cat) and particles: stop words that no blank sets apart.
@@ -141,9 +187,7 @@ def spaces(store: Store) -> dict[str, Space]:
 class Retriever:
     """Query -> candidates, over one index."""
 
-    def __init__(
-        self, *, store: Store, vectors: VectorStore, bm25: Bm25, encoders: Encoders, fusion: AttentionFusion
-    ) -> None:
+    def __init__(self, *, store: Store, vectors: VectorStore, bm25: Bm25, encoders: Encoders, fusion: AttentionFusion) -> None:
         self.store, self.vectors, self.bm25, self.encoders, self.fusion = store, vectors, bm25, encoders, fusion
         self.spaces = {n for n in ("fused", "text", "image", "speech", "sound") if n in spaces(store)}
 
@@ -164,7 +208,9 @@ class Retriever:
             text = self.encoders.text.encode([said], query=True)[0]
             anchors["text"] = self.encoders.clip.encode_texts([said])[0]
         elif said:
-            notes.append(f"the {self.encoders.preset.text} text encoder does not read this script: words are matched by BM25 alone")
+            notes.append(
+                f"the {self.encoders.preset.text} text encoder does not read this script: words are matched by BM25 alone"
+            )
         if query.image is not None:
             anchors["image"] = self.encoders.clip.encode_images([load_image(query.image)])[0]
         pooled = self._pool(text, anchors, query)

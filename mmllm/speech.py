@@ -129,7 +129,7 @@ class Whisper:
         # A word of half a second is not enough to tell a language by; a guess would be spelled in another script.
         return token.strip("<|>") if probability >= SURE_LANGUAGE else "en"
 
-    def _tokenizer(self, language: str):  # noqa: ANN202 - a class of faster-whisper
+    def _tokenizer(self, language: str):
         from faster_whisper.tokenizer import Tokenizer
 
         multilingual = self.engine.model.is_multilingual

@@ -1,7 +1,7 @@
 """An index on disk: features, items and manifest, the source of truth; the manifest is written last, by rename.
 
-    manifest.json  items.parquet  features/{text,image,audio,anchor}.safetensors  fused.safetensors
-    bm25/  chroma/           rebuilt from the above without encoding anything again
+manifest.json  items.parquet  features/{text,image,audio,anchor}.safetensors  fused.safetensors
+bm25/  chroma/           rebuilt from the above without encoding anything again
 """
 
 from __future__ import annotations

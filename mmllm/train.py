@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,10 +91,10 @@ class _Towers:
 
         torch.set_num_threads(settings.threads())
         self.text = TextEncoder(weights.path("all-minilm-l6-v2"), name="all-minilm-l6-v2")
-        trunk = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        trunk: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         trunk.load_state_dict(load_file(weights.path("efficientnet-lite0") / "model.safetensors"), strict=False)
         trunk.reset_classifier(0)
-        self.trunk = trunk.eval()
+        self.trunk: Any = trunk.eval()
 
     def images(
         self, items: Sequence[Item], folder: Path, crops: int, seed: int, progress: Callable[[int, int], None]
@@ -122,7 +123,7 @@ def _views(image: Image.Image, crops: int, rng: np.random.Generator) -> list[tor
     for _ in range(crops - 1):
         scale = rng.uniform(0.6, 1.0)
         w, h = max(1, int(image.width * scale)), max(1, int(image.height * scale))
-        x, y = rng.integers(0, image.width - w + 1), rng.integers(0, image.height - h + 1)
+        x, y = int(rng.integers(0, image.width - w + 1)), int(rng.integers(0, image.height - h + 1))
         crop = image.crop((x, y, x + w, y + h))
         crop = ImageOps.mirror(crop) if rng.random() < 0.5 else crop
         turned = crop.rotate(rng.uniform(-15, 15), Image.Resampling.BILINEAR, fillcolor=(255, 255, 255))
@@ -178,7 +179,7 @@ def recall(heads: dict[str, torch.Tensor], images: torch.Tensor, texts: torch.Te
     with torch.no_grad():
         image, text = _embed(heads, images, texts)
         similarity = text @ image.T
-    out = {}
+    out: dict[str, float] = {}
     for name, matrix in (("text_to_image", similarity), ("image_to_text", similarity.T)):
         own = matrix.diagonal().unsqueeze(1)
         rank = (matrix >= own).sum(dim=1)  # 1 is the best

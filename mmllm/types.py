@@ -104,7 +104,8 @@ class Ranked:
 class Evidence:
     """A row of fact that an explanation may use.
 
-    kind: attribute, title, words, transcript, picture, sound, neighbour or modality.
+    kind: attribute (one the request names), words, transcript, picture, meaning, sound, neighbour; fact (an attribute the
+    request does not name), title, modality.
     `weight` is a similarity in [-1, 1] or a share in [0, 1]; `start`/`end` are seconds into `file`.
     """
 

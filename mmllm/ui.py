@@ -53,7 +53,9 @@ def build(recommender: Recommender) -> gr.Blocks:
     examples = [r.text for r in requests(recommender.store.items, count=4)]
     with gr.Blocks(title="mmllm", analytics_enabled=False) as page:
         state, ids = gr.State(State()), gr.State([])
-        gr.Markdown(f"# mmllm\nAsk the catalog **{_plain(name)}** ({len(recommender.store.items)} items) in words, with a picture, or aloud.")
+        gr.Markdown(
+            f"# mmllm\nAsk the catalog **{_plain(name)}** ({len(recommender.store.items)} items) in words, with a picture, or aloud."
+        )
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 chat = gr.Chatbot(label="Conversation", height=460, allow_tags=False, buttons=["copy"], feedback_options=None)
@@ -99,7 +101,14 @@ def build(recommender: Recommender) -> gr.Blocks:
 def _card(n: int) -> tuple[gr.Column, gr.Image, gr.Markdown, gr.Markdown, gr.Button, gr.Button]:
     with gr.Column(visible=False, elem_classes="card") as box, gr.Row():
         image = gr.Image(
-            label=f"Picture {n + 1}", show_label=False, height=120, width=120, interactive=False, buttons=[], scale=1, min_width=120
+            label=f"Picture {n + 1}",
+            show_label=False,
+            height=120,
+            width=120,
+            interactive=False,
+            buttons=[],
+            scale=1,
+            min_width=120,
         )
         with gr.Column(scale=4, min_width=180):
             words = gr.Markdown()

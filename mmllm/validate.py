@@ -7,6 +7,7 @@ whose attribute has the value.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import defaultdict
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mmllm import settings
+from mmllm import prompting, settings
 from mmllm.catalog import NAMES
 from mmllm.recommend import Recommender
 from mmllm.rerank import zscore
@@ -60,6 +61,12 @@ def _pick(rng: random.Random, values: list[str], count: int) -> list[str]:
     return rng.sample(values, min(count, len(values)))
 
 
+def prompts_fingerprint() -> str:
+    """Changes when the rerank prompts do: the weight was chosen for their words."""
+    bodies = "".join(prompting.load(name).body for name in ("rerank_prefix", "rerank_item"))
+    return hashlib.sha256(bodies.encode()).hexdigest()[:12]
+
+
 def ndcg(ids: list[str], relevant: frozenset[str], k: int = 10) -> float:
     """Binary nDCG@k; the ideal list is min(k, |relevant|) hits (Jarvelin and Kekalainen 2002)."""
     gain = sum(1 / np.log2(n + 2) for n, i in enumerate(ids[:k]) if i in relevant)
@@ -89,6 +96,5 @@ def choose_weight(recommender: Recommender, *, count: int = 32) -> dict[str, Any
         "ndcg@10": {str(w): round(m, 4) for w, m in means.items()},
         "requests": len(made),
         "seed": settings.SEED,
-        "adapter": recommender.store.manifest.adapter_fingerprint,
+        "prompts": prompts_fingerprint(),
     }
-

@@ -41,9 +41,7 @@ class VectorStore:
         self.client, self.where, self.rebuilt, self._lock = client, where, rebuilt, lock
 
     @classmethod
-    def open(
-        cls, folder: Path, *, fingerprint: str, spaces: Mapping[str, Space], items: Mapping[str, Item]
-    ) -> VectorStore:
+    def open(cls, folder: Path, *, fingerprint: str, spaces: Mapping[str, Space], items: Mapping[str, Item]) -> VectorStore:
         """Open `folder`, or rebuild it; in memory when another process holds it."""
         import chromadb
         from chromadb.config import Settings

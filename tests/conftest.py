@@ -69,9 +69,7 @@ def tiny_weights(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    text = BertModel(
-        BertConfig(vocab_size=260, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
-    )
+    text = BertModel(BertConfig(vocab_size=260, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64))
     text.save_pretrained(root / "tiny-text")
     byte_tokenizer().save_pretrained(root / "tiny-text")
     tiny_llama().save_pretrained(root / "tiny-lm")

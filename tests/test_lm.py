@@ -19,7 +19,9 @@ def embeds(lm, *texts):
 
 
 def test_packed_equals_separate(lm):
-    prefix, *segments = embeds(lm, "Which of these fits?", "red apple\n", "a dog\n", "x\n", "a much longer candidate than the others\n")
+    prefix, *segments = embeds(
+        lm, "Which of these fits?", "red apple\n", "a dog\n", "x\n", "a much longer candidate than the others\n"
+    )
     assert torch.allclose(lm.score(prefix, segments), lm.score_separately(prefix, segments), atol=1e-4)
 
 

@@ -25,7 +25,9 @@ def test_alpha_is_laid_on_white_and_exif_is_turned():
     assert load_image(png(Image.new("RGB", (8, 4)), exif=exif)).size == (4, 8)
 
 
-@pytest.mark.parametrize("data", [b"", b"not a picture", b"<svg xmlns='x'/>", b"<?xml version='1.0'?><svg/>", b"GIF89a" + b"\0" * 9])
+@pytest.mark.parametrize(
+    "data", [b"", b"not a picture", b"<svg xmlns='x'/>", b"<?xml version='1.0'?><svg/>", b"GIF89a" + b"\0" * 9]
+)
 def test_bad_pictures_are_refused(data):
     with pytest.raises(MediaError):
         load_image(data)

@@ -15,10 +15,27 @@ from mmllm.errors import CatalogError
 from mmllm.types import AttributeValue, Item
 
 Interaction = tuple[str, str, float, int]
-GENRES_100K = (
-    "unknown Action Adventure Animation Children Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
-    "Mystery Romance Sci-Fi Thriller War Western"
-).split()
+GENRES_100K = [
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+]
 
 
 def import_movielens(source: Path, out: Path) -> tuple[int, int]:
@@ -129,7 +146,5 @@ def _recbole(source: Path, _: Path) -> tuple[Iterator[Item], Iterator[Interactio
         next(rows)  # the header names and types the columns
         return rows
 
-    items = (
-        _item(r[0], f"{r[1]} ({r[2]})" if r[2].isdigit() else r[1], r[3].split()) for r in body(source / "ml-100k.item")
-    )
+    items = (_item(r[0], f"{r[1]} ({r[2]})" if r[2].isdigit() else r[1], r[3].split()) for r in body(source / "ml-100k.item"))
     return items, _ratings(body(source / "ml-100k.inter"))

@@ -138,9 +138,7 @@ def _text(english: str, parts: tuple[str, ...]) -> str:
     return f"{english} {path.capitalize()}." + (f" {plain[0].capitalize()}." if plain else "")
 
 
-def _attributes(
-    parts: tuple[str, ...], picture: Path, image: Image.Image, names: dict[str, str]
-) -> dict[str, AttributeValue]:
+def _attributes(parts: tuple[str, ...], picture: Path, image: Image.Image, names: dict[str, str]) -> dict[str, AttributeValue]:
     values: dict[str, AttributeValue] = {"category": parts[0], "kind": _kind(parts)}
     if "cartoon" in parts or picture.suffix == ".svg":
         values["style"] = "cartoon" if "cartoon" in parts else "drawing"

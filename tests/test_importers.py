@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from mmllm import catalog
+from mmllm.errors import CatalogError
+from mmllm.importers.csv_file import import_csv
+from mmllm.importers.folder import import_folder
+from mmllm.importers.hf import import_hf
+from mmllm.importers.movielens import import_movielens
+from mmllm.importers.stamps import dominant_colours, import_stamps
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    root = tmp_path / "pictures"
+    for label in ("cats", "dogs"):
+        (root / label).mkdir(parents=True)
+        for n in range(2):
+            Image.new("RGB", (8, 8), (n * 50, 0, 0)).save(root / label / f"{label}_{n}.png")
+    soundfile.write(root / "cats" / "cats_0.wav", np.zeros(800), 16000)
+    (root / "cats" / "cats_0.txt").write_text("A sleepy one.")
+    return root
+
+
+def test_folder(pictures, tmp_path):
+    assert import_folder(pictures, tmp_path / "out") == 4
+    first = catalog.read(tmp_path / "out").items[0]
+    assert (first.title, first.text, first.attributes["category"]) == ("cats 0", "A sleepy one.", "cats")
+    assert first.image and len(first.audio) == 1
+    with pytest.raises(CatalogError):
+        import_folder(tmp_path / "nowhere", tmp_path / "out2")
+
+
+def test_csv(tmp_path, pictures):
+    file = tmp_path / "items.csv"
+    file.write_text("sku,name,about,pic,price,tags,code\n1,Cat,Soft,cats/cats_0.png,4.5,a|b,007\n2,Dog,,,12,,\n")
+    kwargs = {"id": "sku", "title": "name", "text": ("about",), "image": "pic", "attributes": ("price", "tags", "code")}
+    (tmp_path / "i.csv").write_text("user,item,rating,timestamp\nu,1,5,100\n")
+    got = import_csv(file, tmp_path / "out", media_root=pictures, interactions=tmp_path / "i.csv", **kwargs)
+    assert got == (2, 1)
+    cat = catalog.read(tmp_path / "out")
+    assert cat.items[0].attributes == {"price": 4.5, "tags": ("a", "b"), "code": "007"}
+    assert cat.items[1].attributes == {"price": 12}
+    with pytest.raises(CatalogError, match="no column 'title'"):
+        import_csv(file, tmp_path / "out", id="sku", title="title")
+    file.write_text("sku,name,pic\n1,Cat,../secret.png\n")
+    with pytest.raises(CatalogError, match="leaves"):
+        import_csv(file, tmp_path / "out", id="sku", title="name", image="pic")
+
+
+@pytest.mark.parametrize("layout", ["ours", "latest", "ml1m", "ml100k", "recbole"])
+def test_movielens_layouts(tmp_path, layout):
+    src = tmp_path / layout
+    src.mkdir()
+    if layout == "ours":
+        head = "item,title,year,genres,description,keywords,tags,imdb_id,tmdb_id,image\n"
+        (src / "items.csv").write_text(head + '7,"Matrix, The (1999)",1999,Action|Sci-Fi,Red pill.,hacker|pill,cult,,,\n')
+        (src / "interactions.csv").write_text("user,item,rating,timestamp\n1,7,4.5,900\n")
+    elif layout == "latest":
+        (src / "movies.csv").write_text('movieId,title,genres\n7,"Matrix, The (1999)",Action|Sci-Fi\n')
+        (src / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,7,4.5,900\n")
+    elif layout == "ml1m":
+        (src / "movies.dat").write_text("7::Matrix, The (1999)::Action|Sci-Fi\n", encoding="latin-1")
+        (src / "ratings.dat").write_text("1::7::4.5::900\n")
+    elif layout == "ml100k":
+        flags = "|".join("1" if n in (1, 15) else "0" for n in range(19))
+        (src / "u.item").write_text(f"7|Matrix, The (1999)|01-Jan-1999||http://x|{flags}\n", encoding="latin-1")
+        (src / "u.data").write_text("1\t7\t4.5\t900\n")
+    else:
+        (src / "ml-100k.item").write_text("item_id:token\tt\tr\tc\n7\tMatrix, The\t1999\tAction Sci-Fi\n")
+        (src / "ml-100k.inter").write_text("user_id:token\ti\tr\tt\n1\t7\t4.5\t900\n")
+    assert import_movielens(src, tmp_path / "out") == (1, 1)
+    item = catalog.read(tmp_path / "out").items[0]
+    assert (item.id, item.title, item.attributes["year"]) == ("7", "The Matrix", 1999)
+    assert item.attributes["genre"] == ("Action", "Sci-Fi")
+    assert (tmp_path / "out" / "interactions.csv").read_text().splitlines()[1] == "1,7,4.5,900"
+    with pytest.raises(CatalogError):
+        import_movielens(tmp_path, tmp_path / "out2")
+
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="10pt" height="10pt"><rect width="10" height="10" fill="red"/></svg>'
+
+
+def test_stamps_layout(tmp_path):
+    src = tmp_path / "stamps" / "animals" / "marsupials"
+    src.mkdir(parents=True)
+    Image.new("RGBA", (20, 20), (200, 180, 20, 255)).save(src / "wombat.png")
+    (src / "wombat.txt").write_text("A wombat.\nfr.utf8=Un wombat.\nzh_CN.utf8=一只袋熊。\n", encoding="utf-8")
+    soundfile.write(src / "wombat_desc.ogg", np.zeros(1600), 16000)
+    (src / "badge.svg").write_text(SVG)
+    (src / "badge.txt").write_text("A badge.\n")
+    (src / "orphan.txt").write_text("No picture.\n")
+    assert import_stamps(tmp_path / "out", source=tmp_path / "stamps") == 2
+    badge, wombat = catalog.read(tmp_path / "out").items
+    assert wombat.title == "A wombat" and "pouch" in wombat.text
+    assert wombat.attributes["names"] == ("一只袋熊", "Un wombat") and wombat.attributes["category"] == "animals"
+    assert badge.attributes["colour"] == ("red",) and len(wombat.audio) == 1
+    with pytest.raises(CatalogError):
+        import_stamps(tmp_path / "out2", source=tmp_path / "out" / "media")
+
+
+def test_stamps_without_apt_say_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CatalogError, match="mmllm index build CATALOG"):
+        import_stamps(tmp_path / "out")
+
+
+def test_colours_of_a_two_coloured_picture():
+    image = Image.new("RGB", (40, 40), "yellow")
+    image.paste((0, 0, 200), (0, 0, 40, 15))
+    assert dominant_colours(image) == ("yellow", "blue")
+    assert dominant_colours(Image.new("RGB", (40, 40), "white")) == ()
+
+
+def test_hf_imagefolder_and_audiofolder(pictures, tmp_path):
+    pytest.importorskip("datasets")
+    (pictures / "cats" / "cats_0.wav").unlink()
+    (pictures / "cats" / "cats_0.txt").unlink()
+    assert import_hf("imagefolder", tmp_path / "out", data_dir=str(pictures)) == 4
+    items = catalog.read(tmp_path / "out").items
+    assert {i.attributes["label"] for i in items} == {"cats", "dogs"} and all(i.image for i in items)
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    for n in range(2):
+        soundfile.write(sounds / f"s{n}.wav", np.zeros(800), 16000)
+    (sounds / "metadata.csv").write_text("file_name,title\ns0.wav,First\ns1.wav,Second\n")
+    assert import_hf("audiofolder", tmp_path / "out2", data_dir=str(sounds), title="title") == 2
+    assert [i.title for i in catalog.read(tmp_path / "out2").items] == ["First", "Second"]
+    table = tmp_path / "t.jsonl"
+    table.write_text(json.dumps({"name": "Cat", "sound": str(sounds / "s0.wav")}) + "\n")
+    assert import_hf("json", tmp_path / "out3", data_dir=str(tmp_path), title="name", audio="sound") == 1
+    assert len(catalog.read(tmp_path / "out3").items[0].audio) == 1

@@ -1,0 +1,110 @@
+"""The real weights on the real stamps (marked `real`): `make stamps` builds what these need."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from mmllm import Query
+from tests.conftest import STAMPS
+
+pytestmark = pytest.mark.real
+MEDIA = STAMPS / "media"
+
+
+def titles(response):
+    return [r.title.casefold() for r in response.recommendations]
+
+
+@pytest.mark.parametrize(
+    ("text", "fitting"),
+    [
+        ("an animal with a pouch", ("wombat", "kangaroo", "koala", "pelican")),
+        ("something to eat that is yellow", ("lemon", "banana", "corn", "pepper")),
+        ("a vehicle with wings", ("plane", "raptor")),
+        ("一只猫", ("cat",)),
+    ],
+)
+def test_words_bring_a_fitting_stamp(stamps, text, fitting):
+    found = titles(stamps.recommend(Query(text=text), k=5))
+    assert any(f in t for t in found for f in fitting), found
+
+
+def test_a_picture_brings_itself_then_its_kin(stamps):
+    response = stamps.recommend(Query(image=MEDIA / "animals-marsupials-wombat.png"), k=5)
+    assert response.recommendations[0].id == "animals-marsupials-wombat"
+    kin = [r.item.attributes["category"] for r in response.recommendations[1:]]
+    assert kin.count("animals") >= 3, titles(response)
+
+
+def test_a_spoken_wombat_brings_the_wombat(stamps):
+    response = stamps.recommend(Query(audio=MEDIA / "animals-marsupials-wombat_voice.ogg"), k=5)
+    assert "wombat" in response.transcript.text.casefold()
+    assert response.recommendations[0].id == "animals-marsupials-wombat"
+
+
+def test_silence_gives_no_transcript(stamps):
+    rng = np.random.default_rng(0)
+    for samples in (np.zeros(32000, np.float32), rng.normal(0, 1e-4, 32000).astype(np.float32)):
+        response = stamps.recommend(Query(text="a dog", audio=(16000, samples)))
+        assert response.transcript.text == "" and any("no speech" in n for n in response.notes)
+
+
+def test_packed_scores_equal_separate_prompts(stamps):
+    r = stamps.reranker
+    prefix = r.prefix(Query(text="a yellow fruit", liked=["food-fruit-banana"]))
+    segments = [r.segment(n) for n in range(0, 950, 95)]
+    packed, separate = r.lm.score(prefix, segments), r.lm.score_separately(prefix, segments)
+    assert torch.allclose(packed, separate, atol=1e-3)
+
+
+def test_explanations_name_only_what_the_catalog_says(stamps):
+    from mmllm.explain import supported
+
+    response = stamps.recommend(Query(text="a red fruit"), k=5, lm_explanations=2)
+    for r in response.recommendations:
+        if r.explanation.source == "lm":
+            assert supported(r.explanation.text, r.title, r.explanation.evidence) == []
+        else:
+            assert r.explanation.text.startswith(r.title) and r.explanation.note
+
+
+def test_no_connection_is_opened(stamps, monkeypatch):
+    import socket
+
+    def refuse(*args, **kwargs):
+        raise AssertionError(f"a connection was opened: {args}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    assert stamps.recommend(Query(text="a boat"), k=3).recommendations
+
+
+def test_langchain(stamps):
+    pytest.importorskip("langchain_core")
+    from langchain_core.documents import Document
+
+    from mmllm.integrations.langchain import MmllmReranker, MmllmRetriever
+
+    found = MmllmRetriever(recommender=stamps, k=3).invoke("a red fruit")
+    assert len(found) == 3 and all(d.metadata["explanation"] for d in found)
+    ranked = MmllmReranker(reranker=stamps.reranker, top_n=2).compress_documents(found, "a red fruit")
+    assert len(ranked) == 2 and "relevance_score" in ranked[0].metadata
+    with pytest.raises(Exception, match="no id"):
+        MmllmReranker(reranker=stamps.reranker).compress_documents([Document("x")], "y")
+
+
+def test_the_page_answers(stamps):
+    from mmllm.converse import State
+    from mmllm.ui import CARDS, _answer, build
+
+    build(stamps)
+    turns = list(_answer(stamps, {"text": "a red fruit", "files": []}, [], State()))
+    assert len(turns) > 2 and len(turns[0]) == 4 + CARDS * 6
+    first, last = turns[0][1][-1], turns[-1][1][-1]
+    assert first["role"] == "assistant" and len(last["content"][0]["text"]) > 20
+    bad = list(_answer(stamps, {"text": "", "files": []}, [], turns[0][2]))
+    assert "the query is empty" in bad[0][1][-1]["content"][0]["text"]
