@@ -281,9 +281,10 @@ def load_adapter(
     if folder is not None:
         return adapters.load(folder, lm_fingerprint=lm_fingerprint, encoders=fingerprints)
     width, norm = lm.embedding_shape(preset.lm)
+    text_width, clip_width = encoders.widths()
     config = FusionConfig(
-        widths=(encoders.text.width, encoders.clip.width, whisper_width(preset.whisper)),
-        width=encoders.clip.width,
+        widths=(text_width, clip_width, whisper_width(preset.whisper)),
+        width=clip_width,
         soft_tokens=preset.soft_tokens,
         lm_width=width,
         soft_norm=round(norm, 6),

@@ -20,6 +20,8 @@ from mmllm.errors import CatalogError, QueryError
 from mmllm.types import AttributeValue, CatalogProblem, Filter, Item, PathLike, Scalar
 
 FILE = "catalog.jsonl"
+EXAMPLES = "examples.txt"
+"""An optional file beside the catalog: requests to show a newcomer, one a line."""
 NAMES = "names"
 """A reserved attribute: other names of the item, in any language. Searched by words, never embedded, no filter."""
 FIELDS = ("id", "title", "text", "attributes", "image", "audio")

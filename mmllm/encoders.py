@@ -6,6 +6,7 @@ query meets an item across modalities. Speech and sound are in `speech.py`.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -145,6 +146,12 @@ class Encoders:
         """Encoder role -> "name:fingerprint", without loading any of them."""
         names = {"text": self.preset.text, "clip": self.preset.clip, "whisper": self.preset.whisper}
         return {role: f"{name}:{weights.fingerprint(weights.path(name))}" for role, name in names.items()}
+
+    def widths(self) -> tuple[int, int]:
+        """(D_text, D), read off the configurations without loading a model."""
+        text = json.loads((weights.path(self.preset.text) / "config.json").read_text())["hidden_size"]
+        clip = json.loads((weights.path(self.preset.clip) / "open_clip_config.json").read_text())["model_cfg"]["embed_dim"]
+        return text, clip
 
     def reads(self, text: str) -> bool:
         """False where the preset's text encoder was never taught the script of the text (MiniLM reads Latin letters)."""

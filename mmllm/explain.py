@@ -21,12 +21,12 @@ from mmllm.types import Evidence, Explanation, Query, Ranked
 LOOKS_ALIKE, MEANS_ALIKE = 0.35, 0.35
 """Below these cosine similarities a picture or a text is not offered as a reason."""
 
+# Words that claim nothing. What the request said is a claim, so "request", "asked" or "wanted" are not among them.
 FILLER = frozenset(
     words(
-        "item request asked ask says say said match matches fit fits because as so also its their they he she you your picture "
-        "shows show looks look like similar liked before recommend recommended great good choice perfect here there was were has "
-        "have had not but will can more most very both all well too than then them what who when kind type "
-        "category color colour based recording words word reason simply just really truly about wanted want mentioned mention"
+        "item as so also its their they he she picture shows look looks like close recommend recommended here there was were has "
+        "have had but will can more most very both all well too then them what who when kind type category color colour "
+        "recording word really just about and which that means made make nice lovely good great plus while"
     )
 )
 
@@ -65,6 +65,10 @@ def _words(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
     item = payload.item
     rows = []
     told: set[str] = set()
+    shared = [s for s in dict.fromkeys(words(item.title)) if s in asked and s not in told]
+    if shared:
+        rows.append(Evidence("words", "title", ", ".join(asked[s] for s in shared)))
+        told.update(shared)
     for name, value in item.attributes.items():
         values = value if isinstance(value, tuple) else (value,)
         for single in values:
@@ -74,10 +78,6 @@ def _words(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
                 rows.append(Evidence("attribute", name, str(single)))
                 if name == NAMES:
                     break
-    shared = [s for s in dict.fromkeys(words(item.title)) if s in asked and s not in told]
-    if shared:
-        rows.insert(0, Evidence("words", "title", ", ".join(asked[s] for s in shared)))
-        told.update(shared)
     shared = [s for s in dict.fromkeys(words(item.text)) if s in asked and s not in told]
     if shared:
         rows.append(Evidence("words", "text", ", ".join(asked[s] for s in shared)))
@@ -187,7 +187,9 @@ NEGATION = re.compile(r"\b(?:not|no|never|without|isn't|doesn't|don't|neither)\b
 def check(text: str, title: str, rows: Sequence[Evidence]) -> tuple[str, str]:
     """(what is left of the text, why something was dropped). A denial is dropped too: evidence rows state, they never deny."""
     kept, reasons = [], []
-    for sentence in re.split(r"(?<=[.!?])\s+", text.strip()):
+    # A title may end in "!": it is held as one sign while the text is cut into sentences.
+    for held in re.split(r"(?<=[.!?])\s+", text.strip().replace(title, "\ue000")):
+        sentence = held.replace("\ue000", title)
         if not sentence.strip():
             continue
         unknown = supported(sentence, title, rows)

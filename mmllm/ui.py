@@ -10,13 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from mmllm.catalog import NAMES, as_text
+from mmllm.catalog import EXAMPLES, NAMES, as_text
 from mmllm.converse import Conversation, State
 from mmllm.errors import MmllmError
 from mmllm.media import load_image
 from mmllm.recommend import Recommender
 from mmllm.types import Evidence, Recommendation, Response
-from mmllm.validate import requests
 
 log = logging.getLogger(__name__)
 CARDS = 5
@@ -50,7 +49,7 @@ def serve(index: Path, *, host: str = "127.0.0.1", port: int = 7860, block: bool
 def build(recommender: Recommender) -> gr.Blocks:
     """The page over one recommender; every visitor has a state of their own."""
     name = Path(recommender.store.manifest.catalog).name
-    examples = [r.text for r in requests(recommender.store.items, count=4)]
+    examples = _examples(recommender)
     with gr.Blocks(title="mmllm", analytics_enabled=False) as page:
         state, ids = gr.State(State()), gr.State([])
         gr.Markdown(
@@ -98,6 +97,15 @@ def build(recommender: Recommender) -> gr.Blocks:
     return page
 
 
+def _examples(recommender: Recommender) -> list[str]:
+    """The catalog's own examples, or some of its titles."""
+    file = Path(recommender.store.manifest.catalog) / EXAMPLES
+    if file.is_file():
+        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()][:6]
+    items = recommender.store.items
+    return [f"something like {item.title}" for item in items[:: max(1, len(items) // 4)][:4]]
+
+
 def _card(n: int) -> tuple[gr.Column, gr.Image, gr.Markdown, gr.Markdown, gr.Button, gr.Button]:
     with gr.Column(visible=False, elem_classes="card") as box, gr.Row():
         image = gr.Image(
@@ -115,7 +123,7 @@ def _card(n: int) -> tuple[gr.Column, gr.Image, gr.Markdown, gr.Markdown, gr.But
             with gr.Accordion("Evidence", open=False):
                 why = gr.Markdown()
             with gr.Row():
-                like, dislike = gr.Button("👍 Like", size="sm"), gr.Button("👎 Not this", size="sm")
+                like, dislike = gr.Button("Like", size="sm"), gr.Button("Not this", size="sm")
     return box, image, words, why, like, dislike
 
 
@@ -150,7 +158,7 @@ def _answer(recommender: Recommender, message: dict[str, Any], history: list[Any
 def _user_blocks(text: str, files: list[str]) -> list[dict[str, Any]]:
     blocks: list[Any] = [{"type": "file", "file": {"path": f}} for f in files]
     if text:
-        blocks.append({"type": "text", "text": text})
+        blocks.append({"type": "text", "text": _plain(text)})
     return [{"role": "user", "content": blocks}] if blocks else []
 
 

@@ -9,7 +9,33 @@ from pathlib import Path
 import mmllm
 
 ROOT = Path(__file__).parent.parent
-ORDER = ["errors", "types", "settings", "catalog", "media", "weights", "clip_mini", "encoders", "speech", "fusion", "lm", "adapter", "store", "vector_store", "prompting", "retrieve", "build", "rerank", "explain", "recommend", "validate", "converse", "train", "ui", "cli"]
+ORDER = [
+    "errors",
+    "types",
+    "settings",
+    "catalog",
+    "media",
+    "weights",
+    "clip_mini",
+    "encoders",
+    "speech",
+    "fusion",
+    "lm",
+    "adapter",
+    "store",
+    "vector_store",
+    "prompting",
+    "retrieve",
+    "build",
+    "rerank",
+    "explain",
+    "recommend",
+    "validate",
+    "converse",
+    "train",
+    "ui",
+    "cli",
+]
 # Loaded where they are needed, because they stand above or are heavy; each with its reason in the code.
 UPWARD = {("weights", "clip_mini"), ("encoders", "speech"), ("rerank", "recommend"), ("clip_mini", "weights")}
 ONLY = {

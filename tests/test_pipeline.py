@@ -272,7 +272,8 @@ ROWS = (Evidence("attribute", "colour", "yellow"), Evidence("words", "title", "b
     ("text", "kept"),
     [
         ("A banana is yellow.", True),
-        ("Its colour is yellow, as you asked.", True),
+        ("Its colour is yellow.", True),
+        ("Its colour is yellow, as you asked.", False),
         ("It costs 3 dollars.", False),
         ("It is red.", False),
         ("The banana is not yellow.", False),
@@ -282,6 +283,11 @@ ROWS = (Evidence("attribute", "colour", "yellow"), Evidence("words", "title", "b
 )
 def test_only_supported_sentences_stay(text, kept):
     assert bool(check(text, "A banana", ROWS)[0]) is kept
+
+
+def test_a_title_with_a_full_stop_in_it_is_not_cut():
+    rows = (Evidence("attribute", "kind", "faces"),)
+    assert check("Mad! is of the kind faces.", "Mad!", rows)[0] == "Mad! is of the kind faces."
 
 
 def test_unsupported_sentence_is_dropped_and_the_rest_stays():

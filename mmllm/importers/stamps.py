@@ -26,6 +26,7 @@ INSIDE = Path("usr/share/tuxpaint/stamps")
 LANGUAGES = ("zh_CN", "zh_TW", "fr", "de", "es", "ja")
 SIDE = 320
 DO_INSTEAD = "use your own pictures: `mmllm data import folder DIR -o CATALOG`, then `mmllm index build CATALOG --out INDEX`"
+EXAMPLES = ("an animal with a pouch", "something to eat that is yellow", "a vehicle with wings", "一只猫")
 # Folder names that say how a thing is drawn or where it is filed, not what it is.
 STYLES = {"cartoon", "toys", "plastic"}
 KINDS = {"asl": "sign language letters", "auto": "cars", "masstransit": "public transport", "flight": "aircraft"}
@@ -88,7 +89,9 @@ def fetch(scratch: Path, cache: Path | None = None) -> None:
 
 def _write(root: Path, out: Path) -> int:
     (out / "media").mkdir(parents=True, exist_ok=True)
-    return catalog.write(_items(root, out), out)
+    count = catalog.write(_items(root, out), out)
+    (out / catalog.EXAMPLES).write_text("\n".join(EXAMPLES) + "\n", encoding="utf-8")
+    return count
 
 
 def _items(root: Path, out: Path) -> Iterator[Item]:
@@ -191,7 +194,7 @@ def dominant_colours(image: Image.Image, *, share: float = 0.25) -> tuple[str, .
         low = high
     names[(names == "orange") & (value < 0.65)] = "brown"
     names[(names == "red") & (value < 0.4)] = "brown"
-    grey = saturation < 0.15
+    grey = (saturation < 0.18) | (saturation * value < 0.16)  # a dark tint reads as grey
     names[grey] = np.where(value[grey] > 0.85, "white", np.where(value[grey] < 0.3, "black", "grey"))
     names[value < 0.15] = "black"
     found, counts = np.unique(names[inside].astype(str), return_counts=True)
