@@ -20,13 +20,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 weights: $(VENV)/.installed
-	@$(BIN)/mmllm models pull > /dev/null
+	@$(BIN)/mmllm models pull >&2
 
 $(STAMPS)/catalog.jsonl: | $(VENV)/.installed
 	$(BIN)/mmllm data import stamps -o $(STAMPS) --cache catalogs
 
 stamps: $(STAMPS)/catalog.jsonl weights
-	$(BIN)/mmllm index build $(STAMPS) --out $(INDEX) --speech-language en
+	@$(BIN)/mmllm index build $(STAMPS) --out $(INDEX) --speech-language en >&2
 
 demo: stamps
 ifdef CHECK

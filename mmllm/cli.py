@@ -40,20 +40,11 @@ def _main(
     settings.quiet_libraries()
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if not verbose:
-        for name in ("httpx", "chromadb", "transformers"):
+        for name in ("httpx", "chromadb", "transformers", "bm25s"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        _hush_transformers()
     if version:
         typer.echo(__version__)
         raise typer.Exit
-
-
-def _hush_transformers() -> None:
-    import os
-
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 def guarded(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -83,11 +83,13 @@ def threads() -> int:
 
 
 def quiet_libraries() -> None:
-    """Switch off the telemetry of libraries; called by the entry points before they import them."""
+    """Switch off the telemetry and the progress bars of libraries; called by the entry points before they import them."""
     os.environ.setdefault("ANONYMIZED_TELEMETRY", "False")
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def data_folder(kind: str) -> Path:
