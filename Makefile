@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
-.PHONY: setup demo stamps test check format bench-rerank clean
+.PHONY: setup weights demo stamps test check format bench-rerank bench-turn clean
 
 setup: $(VENV)/.installed
 
@@ -50,6 +50,9 @@ format: setup
 
 bench-rerank: weights
 	$(BIN)/python -m eval.bench_rerank
+
+bench-turn: stamps
+	$(BIN)/python -m eval.bench_turn $(INDEX)
 
 clean:
 	rm -rf $(VENV) catalogs $(INDEX) dist build

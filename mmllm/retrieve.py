@@ -195,8 +195,11 @@ class Retriever:
         """Text, picture and voice -> vectors; a spoken query's words join the typed ones."""
         notes: list[str] = []
         transcript, sound = None, None
-        if query.audio is not None:
-            heard = self.encoders.whisper.hear(load_audio(query.audio))
+        # What cannot be decoded is refused before any model is asked.
+        picture = load_image(query.image) if query.image is not None else None
+        samples = load_audio(query.audio) if query.audio is not None else None
+        if samples is not None:
+            heard = self.encoders.whisper.hear(samples)
             transcript = heard.transcript
             if not transcript.segments:
                 sound = heard.state
@@ -211,8 +214,8 @@ class Retriever:
             notes.append(
                 f"the {self.encoders.preset.text} text encoder does not read this script: words are matched by BM25 alone"
             )
-        if query.image is not None:
-            anchors["image"] = self.encoders.clip.encode_images([load_image(query.image)])[0]
+        if picture is not None:
+            anchors["image"] = self.encoders.clip.encode_images([picture])[0]
         pooled = self._pool(text, anchors, query)
         return EncodedQuery(said, text, anchors, sound, pooled, transcript, tuple(notes))
 

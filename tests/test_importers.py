@@ -132,7 +132,8 @@ def test_hf_imagefolder_and_audiofolder(pictures, tmp_path):
     (sounds / "metadata.csv").write_text("file_name,title\ns0.wav,First\ns1.wav,Second\n")
     assert import_hf("audiofolder", tmp_path / "out2", data_dir=str(sounds), title="title") == 2
     assert [i.title for i in catalog.read(tmp_path / "out2").items] == ["First", "Second"]
-    table = tmp_path / "t.jsonl"
+    (tmp_path / "table").mkdir()
+    table = tmp_path / "table" / "t.jsonl"
     table.write_text(json.dumps({"name": "Cat", "sound": str(sounds / "s0.wav")}) + "\n")
-    assert import_hf("json", tmp_path / "out3", data_dir=str(tmp_path), title="name", audio="sound") == 1
+    assert import_hf("json", tmp_path / "out3", data_dir=str(table.parent), title="name", audio="sound") == 1
     assert len(catalog.read(tmp_path / "out3").items[0].audio) == 1

@@ -130,7 +130,7 @@ def test_untrained_adapter_scores_as_the_base_model(recommender):
     query = Query(text="an animal")
     row = recommender.store.row["dog"]
     text = r._prefix.render(request="an animal", liked="") + "Item:" + " A brown dog (animal, brown, 10)"[:24]
-    text += "\nDoes it fit?<|im_end|>\n<|im_start|>assistant\n"
+    text += "<|im_end|>\n<|im_start|>assistant\n"
     with torch.inference_mode():
         logits = r.lm.model(torch.tensor([r.lm.tokens(text)])).logits[0, -1]
     assert float(r.score(query, [row])[0]) == pytest.approx(float(logits[r.lm.yes] - logits[r.lm.no]), abs=1e-3)

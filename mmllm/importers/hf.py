@@ -11,6 +11,7 @@ from typing import Any
 
 from mmllm import catalog
 from mmllm.errors import CatalogError, MissingExtraError
+from mmllm.importers.folder import SOUNDS
 from mmllm.types import Item
 
 
@@ -32,7 +33,11 @@ def import_hf(
         import datasets
     except ImportError:
         raise MissingExtraError("datasets", "hf") from None
-    loaded = datasets.load_dataset(name, data_dir=data_dir, split=split)
+    if name == "audiofolder":
+        loaded, audio = _audiofolder(Path(data_dir or ".")), "audio"
+        attributes = [*attributes, *({"label"} & set(loaded.column_names))]
+    else:
+        loaded = datasets.load_dataset(name, data_dir=data_dir, split=split)
     for column, feature in loaded.features.items():
         if isinstance(feature, datasets.Audio):
             audio = audio or column
@@ -63,6 +68,27 @@ def import_hf(
             )
 
     return catalog.write(items(), out)
+
+
+def _audiofolder(root: Path) -> Any:
+    """The audiofolder layout with a string column: `datasets` 5 wants torchcodec even to store the path of an Audio column.
+
+    Rows come from metadata.csv or metadata.jsonl (column `file_name`), else one a file, labelled by its folder.
+    """
+    import datasets
+
+    for file, builder in ((root / "metadata.csv", "csv"), (root / "metadata.jsonl", "json")):
+        if file.is_file():
+            table = datasets.load_dataset(builder, data_files=str(file), split="train")
+            if "file_name" not in table.column_names:
+                raise CatalogError(f"{file} has no column 'file_name'", expected="one that names each sound")
+            return table.map(lambda row: {"audio": str(root / row["file_name"])})
+    files = [f for f in sorted(root.rglob("*")) if f.suffix.lower() in SOUNDS]
+    if not files:
+        raise CatalogError(f"no sounds in {root}", expected=" ".join(sorted(SOUNDS)))
+    labels = {f: str(f.parent.relative_to(root)) for f in files}
+    rows = [{"audio": str(f), **({"label": labels[f]} if labels[f] != "." else {})} for f in files]
+    return datasets.Dataset.from_list(rows)
 
 
 def _path(value: Any) -> str | None:
