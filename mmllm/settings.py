@@ -32,7 +32,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "mini": Preset("mini", "all-minilm-l6-v2", "clip-mini", "whisper-base", "smollm2-135m-instruct"),
     "base": Preset("base", "multilingual-e5-small", "clip-vit-b-32", "whisper-small", "qwen2.5-0.5b-instruct"),
-    "large": Preset("large", "bge-m3", "clip-vit-l-14", "whisper-large-v3", "qwen2.5-1.5b-instruct"),
+    "large": Preset("large", "multilingual-e5-large", "clip-vit-l-14", "whisper-large-v3", "qwen2.5-1.5b-instruct"),
 }
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024

@@ -115,7 +115,7 @@ WEIGHTS: dict[str, Weights] = {
             needs=("efficientnet-lite0", "all-minilm-l6-v2"),
         ),
         Weights("multilingual-e5-small", "text", "MIT", ("hub:intfloat/multilingual-e5-small@main",)),
-        Weights("bge-m3", "text", "MIT", ("hub:BAAI/bge-m3@main",)),
+        Weights("multilingual-e5-large", "text", "MIT", ("hub:intfloat/multilingual-e5-large@main",)),
         Weights("clip-vit-b-32", "clip", "MIT", ("hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K@main",)),
         Weights("clip-vit-l-14", "clip", "MIT", ("hub:laion/CLIP-ViT-L-14-laion2B-s32B-b82K@main",)),
         Weights("whisper-small", "whisper", "MIT", ("hub:Systran/faster-whisper-small@main",)),
@@ -266,7 +266,9 @@ def _from_hub(w: Weights, source: str, stage: Path) -> str:
         raise WeightsError("HF_HUB_OFFLINE is set")
     from huggingface_hub import snapshot_download
 
-    got = Path(snapshot_download(repo, revision=revision or None, ignore_patterns=["*.onnx", "*.h5", "*.msgpack", "*.ot"]))
+    # Pickled copies of what is there as safetensors are left behind; CTranslate2's model.bin is no pickle.
+    unwanted = ["pytorch_model*", "open_clip_pytorch_model*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "onnx/*", "openvino/*"]
+    got = Path(snapshot_download(repo, revision=revision or None, ignore_patterns=unwanted))
     shutil.copytree(got, stage, dirs_exist_ok=True, symlinks=False)
     return f"hub:{repo}@{got.name}"  # the folder of a snapshot is named by its commit
 
