@@ -93,5 +93,7 @@ def test_the_readmes_tree_matches_the_folder():
 def test_no_pickle_no_shell_no_eval():
     for file in (ROOT / "mmllm").rglob("*.py"):
         source = file.read_text()
-        assert not re.search(r"import pickle|pickle\.load|shell=True|trust_remote_code=True|(?<![.\w])(eval|exec)\(", source), file
+        assert not re.search(r"import pickle|pickle\.load|shell=True|trust_remote_code=True|(?<![.\w])(eval|exec)\(", source), (
+            file
+        )
         assert source.count("torch.load(") == len(re.findall(r"torch\.load\(.*weights_only=True\)", source)), file

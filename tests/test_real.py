@@ -72,6 +72,17 @@ def test_explanations_name_only_what_the_catalog_says(stamps):
             assert r.explanation.text.startswith(r.title) and r.explanation.note
 
 
+def test_a_liked_item_is_a_reason_only_where_it_is_near(stamps):
+    def reasons(query):
+        response = stamps.recommend(query, k=5)
+        return {r.title: [e.weight for e in r.explanation.evidence if e.kind == "neighbour"] for r in response.recommendations}
+
+    far = reasons(Query(text="you stupid machine", liked=["animals-marsupials-kangaroo"]))
+    assert not any(far.values()), far
+    near = reasons(Query(liked=["animals-marsupials-koala"]))
+    assert near["A wombat"] and near["A wombat"][0] > 0.4
+
+
 def test_no_connection_is_opened(stamps, monkeypatch):
     import socket
 
