@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from mmllm import adapter as adapters
 from mmllm import catalog, lm, settings, weights
 from mmllm.encoders import Encoders
+from mmllm.errors import WeightsError
 from mmllm.fusion import FusionConfig
 from mmllm.media import load_audio, load_image
 from mmllm.retrieve import Bm25, spaces
@@ -74,12 +75,17 @@ def build_index(
     progress: Progress = lambda stage, done, of: None,
 ) -> BuildReport:
     """Build or bring up to date the index `out` of the catalog folder `source`."""
+    source = source.resolve()  # kept in the manifest: the index may be opened from another folder
+    adapter = adapter.resolve() if adapter else None
     cat = catalog.read(source, skip_bad=skip_bad)
     chosen = settings.preset(preset)
     encoders = Encoders(chosen)
     fingerprints = encoders.fingerprints()
     with writer_lock(out):
         old = read_manifest(out) if (out / MANIFEST).is_file() else None
+        if old is not None and Store(out).problems():
+            log.warning("the index in %s is damaged: everything is encoded again", out)
+            old = None
         kept = _kept(out, old, fingerprints)
         known = {m: dict(kept[m]) for m in MODALITIES}
         for modality in MODALITIES:
@@ -88,11 +94,17 @@ def build_index(
         encoded = _encode_missing(cat, hashes, known, encoders, fingerprints, out, speech_language, progress)
         trained = load_adapter(adapter, chosen, encoders, fingerprints)
         current = _manifest_inputs(source, cat, preset, fingerprints, trained)
-        unchanged = old is not None and not any(encoded.values()) and not Store(out).problems()
-        if unchanged and old is not None and all(getattr(old, k) == v for k, v in current.items()):
+        if old is not None and not any(encoded.values()) and all(getattr(old, k) == v for k, v in current.items()):
+            Bm25.open(Store(out).payloads, out / "bm25")
             _open_chroma(out)
             shutil.rmtree(out / ".partial", ignore_errors=True)
             return BuildReport(len(cat.items), encoded, len(cat.problems), False)
+        if old is not None:
+            # The write below unmakes the old index: what it alone holds is put aside first, so that a crash loses nothing.
+            for modality in MODALITIES:
+                used = {own[modality] for own in hashes if modality in own}
+                if spare := {h: e for h, e in kept[modality].items() if h in used}:
+                    _write_partial(out, modality, fingerprints, spare)
         _write(out, cat.items, hashes, known, trained)
         # The LM's weight belongs to the language model and the adapter; another catalog does not unmake it.
         keep_blend = old is not None and old.adapter_fingerprint == current["adapter_fingerprint"]
@@ -161,9 +173,6 @@ def _kept(out: Path, old: Manifest | None, fingerprints: Mapping[str, str]) -> d
         return kept
     try:
         store = Store(out)
-        if store.problems():
-            log.warning("the index in %s is damaged: everything is encoded again", out)
-            return kept
         anchor = store.features["anchor"]
         for row, payload in enumerate(read_payloads(out / "items.parquet")):
             for m, modality in enumerate(MODALITIES):
@@ -295,7 +304,10 @@ def load_adapter(
 def whisper_width(name: str) -> int:
     """D_audio by the size in the model's name; loading Whisper for one number would cost a second of every start."""
     sizes = {"tiny": 384, "base": 512, "small": 768, "medium": 1024, "large": 1280}
-    return next(width for size, width in sizes.items() if f"-{size}" in name)
+    for size, width in sizes.items():
+        if f"-{size}" in name:
+            return width
+    raise WeightsError(f"no encoder width is known for {name!r}", expected=", ".join(sizes))
 
 
 def _write(

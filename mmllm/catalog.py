@@ -282,6 +282,8 @@ def _holds(value: Scalar, f: Filter) -> bool:
 
 def resolve_filters(where: Mapping[str, Any], items: Iterable[Item]) -> tuple[Filter, ...]:
     """`Query.where` -> filters checked against the catalog: attribute exists, operator fits its type, value occurs."""
+    if not where:
+        return ()  # the common turn has no filter and need not look through the catalog
     items = tuple(items)
     types = attribute_types(items)
     filters: list[Filter] = []

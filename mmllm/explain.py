@@ -160,8 +160,8 @@ def facts(rows: Iterable[Evidence]) -> str:
     for e in rows:
         if e.kind in ("attribute", "fact") and e.name != NAMES:
             lines.append(f"its {e.name} is {e.value}")
-        elif e.kind == "words":
-            lines.append(f'its {e.name} says "{e.value}"')
+        elif e.kind == "words" and e.name == "text":
+            lines.append(f'its description says "{e.value}"')
         elif e.kind == "transcript":
             lines.append(f'its recording says "{e.value}"')
         elif e.kind == "neighbour":
@@ -180,7 +180,8 @@ def supported(sentence: str, title: str, rows: Sequence[Evidence]) -> list[str]:
     known = set(words(title)) | FILLER
     for e in rows:
         if e.kind != "modality":
-            known |= set(words(e.name)) | set(words(e.value))
+            # "title" is no fact of a match in the title: "its title is fruit" would pass.
+            known |= set(words(e.value)) | set(words({"words": "description"}.get(e.kind, e.name) if e.name != "title" else ""))
     return [w for w in words(sentence) if w not in known]
 
 

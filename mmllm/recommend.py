@@ -60,7 +60,7 @@ class Recommender:
         retriever = Retriever(
             store=store,
             vectors=open_vectors(store),
-            bm25=Bm25.load(Path(index) / "bm25"),
+            bm25=Bm25.open(store.payloads, store.folder / "bm25"),
             encoders=encoders,
             fusion=adapter.fusion,
         )
@@ -113,7 +113,9 @@ class Recommender:
         head = preset.text_candidates if self.reranker.adapter.config.form == "text" else preset.candidates
         ranked = self.reranker.rank(query, candidates[:head], encoded=encoded)
         rest = replace_weight(self.reranker, 0.0).rank(query, candidates[head:], encoded=encoded)
-        return ranked + [replace(r, rank=r.rank + len(ranked)) for r in rest], ""
+        # z-scores of two groups do not compare: the rest is moved down to where its ranks put it.
+        drop = max(0.0, rest[0].score - ranked[-1].score) if rest else 0.0
+        return ranked + [replace(r, rank=r.rank + len(ranked), score=r.score - drop) for r in rest], ""
 
     def _explain(self, query: Query, encoded: EncodedQuery, ranked: Ranked, *, lm: bool) -> Recommendation:
         item = self.store.items[self.store.row[ranked.id]]

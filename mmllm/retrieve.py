@@ -5,6 +5,7 @@ RRF: score = sum over lists of weight / (60 + rank). Cormack, Clarke and Buettch
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from mmllm.store import Payload, Store
 from mmllm.types import MODALITIES, Candidate, Filter, Query, Transcript
 from mmllm.vector_store import Space, VectorStore
 
+log = logging.getLogger(__name__)
 RRF_K = 60
 WEIGHTS = {"fused": 1.0, "text": 1.0, "image": 0.5, "picture": 1.5, "speech": 0.25, "sound": 1.0, "bm25": 1.0, "liked": 1.0}
 """What a list counts for in the fusion of ranks. `image` is words against pictures, `picture` picture against pictures."""
@@ -129,15 +131,24 @@ class Bm25:
     @classmethod
     def build(cls, payloads: Sequence[Payload], folder: Path) -> Bm25:
         """Index all payloads and save."""
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG when it is imported
         model = bm25s.BM25(method="lucene")
         model.index([words(searchable(p)) or ["\u2400"] for p in payloads], show_progress=False)
         model.save(str(folder))
         return cls(model)
 
     @classmethod
-    def load(cls, folder: Path) -> Bm25:
-        """Read a saved one."""
-        return cls(bm25s.BM25.load(str(folder)))
+    def open(cls, payloads: Sequence[Payload], folder: Path) -> Bm25:
+        """Read a saved one; like Chroma it is a cache, built again where it is missing, broken or of another size."""
+        try:
+            model = bm25s.BM25.load(str(folder))
+            if model.scores["num_docs"] == len(payloads):
+                return cls(model)
+            reason = f"{model.scores['num_docs']} rows for {len(payloads)} items"
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error)
+        log.warning("the word index in %s cannot be used (%s): rebuilding it", folder, reason)
+        return cls.build(payloads, folder)
 
     def query(self, text: str, k: int, allowed: np.ndarray | None = None) -> list[tuple[int, float]]:
         """Rows that share a word with the text, with their score, best first; ties by row."""
@@ -189,7 +200,7 @@ class Retriever:
 
     def __init__(self, *, store: Store, vectors: VectorStore, bm25: Bm25, encoders: Encoders, fusion: AttentionFusion) -> None:
         self.store, self.vectors, self.bm25, self.encoders, self.fusion = store, vectors, bm25, encoders, fusion
-        self.spaces = {n for n in ("fused", "text", "image", "speech", "sound") if n in spaces(store)}
+        self.spaces = set(spaces(store))
 
     def encode(self, query: Query) -> EncodedQuery:
         """Text, picture and voice -> vectors; a spoken query's words join the typed ones."""

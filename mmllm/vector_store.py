@@ -47,12 +47,15 @@ class VectorStore:
         from chromadb.config import Settings
 
         options = Settings(anonymized_telemetry=False)
+        lock = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = (folder.parent / ".chroma.lock").open("w")
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            log.info("chroma folder not available (%s): an in-memory copy is built", error)
+            if lock is not None:
+                lock.close()
+            log.warning("%s is in use by another process or not writable (%s): an in-memory copy is built", folder, error)
             client = chromadb.EphemeralClient(options)
             store = cls(client, "memory", True)
             # The in-memory client is one per process: names carry the fingerprint, so that two indexes can be open.

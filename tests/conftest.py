@@ -103,7 +103,9 @@ def tiny(tiny_weights, monkeypatch, tmp_path):
     names = {"text": "tiny-text", "clip": "tiny-clip", "whisper": "whisper-tiny-none", "lm": "tiny-lm"}
     for role, name in names.items():
         monkeypatch.setitem(weights.WEIGHTS, name, weights.Weights(name, role, "none", ("hub:nobody/nothing@main",)))
-    preset = Preset("tiny", names["text"], names["clip"], names["whisper"], names["lm"], soft_tokens=2, candidates=10)
+    preset = Preset(
+        "tiny", names["text"], names["clip"], names["whisper"], names["lm"], soft_tokens=2, candidates=10, text_candidates=6
+    )
     monkeypatch.setitem(settings.PRESETS, "tiny", preset)
     return preset
 

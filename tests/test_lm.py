@@ -104,10 +104,11 @@ def test_stream_equals_transformers_generate(lm):
     want = lm.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
     want_text = lm.tokenizer.decode(want, skip_special_tokens=True)
     got = lm.generate(prompt, max_new_tokens=12)
-    assert want_text.startswith(got) and (got or want[0] in (1, 3))
+    assert got == want_text and got
 
 
 def test_stream_stops_at_a_stop_string(lm):
     whole = lm.generate("abc", max_new_tokens=20)
-    if len(whole) > 3:
-        assert lm.generate("abc", max_new_tokens=20, stop=(whole[2],)) == whole[: whole.find(whole[2])]
+    assert len(whole) > 3, "another seed is needed: the random model says nothing"
+    sign = next(c for c in whole if c != whole[0])
+    assert lm.generate("abc", max_new_tokens=20, stop=(sign,)) == whole[: whole.find(sign)]

@@ -30,7 +30,7 @@ def ids(response):
 def test_words_find_and_reasons_come_from_the_catalog(recommender):
     response = recommender.recommend(Query(text="a yellow banana"))
     best = response.recommendations[0]
-    assert best.id in ids(response) and best.title == recommender.store.items[recommender.store.row[best.id]].title
+    assert best.title == recommender.store.items[recommender.store.row[best.id]].title
     assert "banana" in ids(response)
     banana = next(r for r in response.recommendations if r.id == "banana")
     assert {(e.name, e.value) for e in banana.explanation.evidence} >= {("colour", "yellow")}
@@ -147,6 +147,13 @@ def test_soft_form_packs_and_equals_separate(recommender):
     assert torch.allclose(packed, separate, atol=1e-3)
 
 
+def test_scores_fall_with_rank_beyond_what_the_lm_reads(recommender):
+    response = recommender.recommend(Query(text="a red animal tool fruit"), k=10)
+    assert ["lm" in r.scores for r in response.recommendations] == [True] * 6 + [False] * 4
+    scores = [r.score for r in response.recommendations]
+    assert scores == sorted(scores, reverse=True) and [r.rank for r in response.recommendations] == list(range(1, 11))
+
+
 def test_weight_zero_is_the_retriever(recommender):
     from mmllm.recommend import replace_weight
 
@@ -194,6 +201,35 @@ def test_damage_is_seen_and_mended(shop, copied):
     assert store.Store(copied).problems() == ["features/text.safetensors has another sha256 than the manifest says"]
     build_index(shop, copied, preset="tiny")
     assert not store.Store(copied).problems()
+
+
+def test_a_crash_while_writing_loses_no_encoding(shop, shop_index, monkeypatch):
+    from mmllm import build
+
+    line = '{"id": "new", "title": "A new thing"}'
+    with (shop / catalog.FILE).open("a") as file:
+        file.write(line + "\n")
+    monkeypatch.setattr(build, "write_payloads", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        build_index(shop, shop_index, preset="tiny")
+    assert not (shop_index / "manifest.json").exists()
+    monkeypatch.setattr(build, "write_payloads", store.write_payloads)
+    done = build_index(shop, shop_index, preset="tiny")
+    assert done.encoded == {"text": 0, "image": 0, "audio": 0} and done.items == 13
+
+
+def test_the_word_index_is_a_cache(copied):
+    import shutil
+
+    shutil.rmtree(copied / "bm25")
+    opened = Recommender.load(copied, weight=0.0)
+    assert "banana" in ids(opened.recommend(Query(text="banana"), k=3))
+    opened.close()
+    assert (copied / "bm25").is_dir()
+
+
+def test_an_index_knows_its_catalog_from_any_folder(shop_index):
+    assert store.Path(store.read_manifest(shop_index).catalog).is_absolute()
 
 
 def test_chroma_is_a_cache(copied):
@@ -278,6 +314,7 @@ ROWS = (Evidence("attribute", "colour", "yellow"), Evidence("words", "title", "b
         ("It is red.", False),
         ("The banana is not yellow.", False),
         ("It is a great choice.", False),
+        ('Its title is "banana".', False),
         ("", False),
     ],
 )
