@@ -285,7 +285,7 @@ def resolve_filters(where: Mapping[str, Any], items: Iterable[Item]) -> tuple[Fi
     if not where:
         return ()  # the common turn has no filter and need not look through the catalog
     items = tuple(items)
-    types = attribute_types(items)
+    types = {name: kind for name, kind in attribute_types(items).items() if name != NAMES}
     filters: list[Filter] = []
     for name, wanted in where.items():
         if name not in types:

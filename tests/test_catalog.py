@@ -50,12 +50,16 @@ def test_not_utf8_and_missing_folder(shop, tmp_path):
 
 
 def test_filters():
-    items = [Item("1", "a", attributes={"year": 1999, "genre": ("Comedy", "War")}), Item("2", "b", attributes={"year": 2005})]
+    items = [
+        Item("1", "a", attributes={"year": 1999, "genre": ("Comedy", "War"), "names": ("eins",)}),
+        Item("2", "b", attributes={"year": 2005}),
+    ]
     ok = catalog.resolve_filters({"year": {">=": 1990, "<": 2000}, "genre": "comedy"}, items)
     assert [catalog.matches(i, ok) for i in items] == [True, False]
     assert catalog.matches(items[1], [Filter("genre", "!=", "War")])
     for where, word in (
         ({"colour": "red"}, "unknown attribute 'colour'"),
+        ({"names": "eins"}, "unknown attribute 'names'"),
         ({"year": "old"}, "a number"),
         ({"genre": {">": "A"}}, "text"),
         ({"genre": "Opera"}, "no item has"),
