@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mmllm import adapter as adapters
-from mmllm import catalog, lm, settings, weights
+from mmllm import catalog, lm, projection, settings, weights
 from mmllm.encoders import Encoders
-from mmllm.errors import WeightsError
+from mmllm.errors import IndexStateError
 from mmllm.fusion import FusionConfig
 from mmllm.media import load_audio, load_image
+from mmllm.projection import Heads
 from mmllm.retrieve import Bm25, spaces
 from mmllm.store import (
+    HEADS,
     MANIFEST,
     Manifest,
     Payload,
@@ -42,6 +44,8 @@ from mmllm.types import MODALITIES, Item, Segment, Transcript
 from mmllm.vector_store import VectorStore
 
 log = logging.getLogger(__name__)
+WORDED = ("text", "audio")
+"""The modalities that hold words for CLIP's text tower: what is written and what was said."""
 CHUNK = {"text": 256, "image": 64, "audio": 16}
 Progress = Callable[[str, int, int], None]
 
@@ -82,7 +86,7 @@ def build_index(
     encoders = Encoders(chosen)
     fingerprints = encoders.fingerprints()
     with writer_lock(out):
-        old = read_manifest(out) if (out / MANIFEST).is_file() else None
+        old = _old_manifest(out)
         if old is not None and Store(out).problems():
             log.warning("the index in %s is damaged: everything is encoded again", out)
             old = None
@@ -92,8 +96,12 @@ def build_index(
             known[modality].update(_read_partial(out, modality, fingerprints))
         hashes = [_hashes(item, source, speech_language) for item in cat.items]
         encoded = _encode_missing(cat, hashes, known, encoders, fingerprints, out, speech_language, progress)
-        trained = load_adapter(adapter, chosen, encoders, fingerprints)
+        same = old is not None and dict(old.encoders) == dict(fingerprints)
+        widths = old.widths if old is not None and same else encoders.widths()
+        heads = _heads_of(out, old, encoders, same=same)
+        trained = load_adapter(adapter, chosen, widths, fingerprints)
         current = _manifest_inputs(source, cat, preset, fingerprints, trained)
+        current |= {"widths": dict(widths), "heads": heads.fingerprint() if heads else ""}
         if old is not None and not any(encoded.values()) and all(getattr(old, k) == v for k, v in current.items()):
             Bm25.open(Store(out).payloads, out / "bm25")
             _open_chroma(out)
@@ -105,7 +113,7 @@ def build_index(
                 used = {own[modality] for own in hashes if modality in own}
                 if spare := {h: e for h, e in kept[modality].items() if h in used}:
                     _write_partial(out, modality, fingerprints, spare)
-        _write(out, cat.items, hashes, known, trained)
+        _write(out, cat.items, hashes, known, trained, heads or encoders.clip.base)
         # The LM's weight belongs to the language model and the adapter; another catalog does not unmake it.
         keep_blend = old is not None and old.adapter_fingerprint == current["adapter_fingerprint"]
         blend = dict(old.blend) if old is not None and keep_blend else {}
@@ -113,6 +121,48 @@ def build_index(
         shutil.rmtree(out / ".partial", ignore_errors=True)
         _open_chroma(out)
         return BuildReport(len(cat.items), encoded, len(cat.problems), True)
+
+
+def refit(out: Path, heads: Heads, *, clip: str) -> None:
+    """Put projections trained on this index into it: anchors and fused vectors are computed again, nothing is encoded."""
+    with writer_lock(out):
+        store = Store(out)
+        old = store.manifest
+        values = {m: store.features[m]["values"] for m in MODALITIES}
+        pictured, words = store.features["image"]["present"], store.features["words"]
+        folder = None if old.adapter == "untrained" else Path(old.adapter)
+        trained = load_adapter(folder, settings.preset(old.preset), old.widths, old.encoders)
+        (out / MANIFEST).unlink()
+        projection.save(heads, out / HEADS, clip=clip)
+        anchor, anchored = anchors(heads, values["image"], pictured, words["values"], words["present"].astype(bool))
+        save_arrays(out / "features" / "anchor.safetensors", {"values": anchor, "present": anchored})
+        save_arrays(out / "fused.safetensors", fuse_all(trained, values, anchor, anchored))
+        write_manifest(out, replace(old, heads=heads.fingerprint(), files=_file_hashes(out)))
+        _open_chroma(out)
+
+
+def _old_manifest(out: Path) -> Manifest | None:
+    """The manifest that is there; one of another schema counts as none, and says so."""
+    if not (out / MANIFEST).is_file():
+        return None
+    try:
+        return read_manifest(out)
+    except IndexStateError as error:
+        log.warning("%s: everything is encoded again", error)
+        return None
+
+
+def _heads_of(out: Path, old: Manifest | None, encoders: Encoders, *, same: bool) -> Heads | None:
+    """The projections adapted to this catalog; dropped, and said so, where the CLIP below them is another one now."""
+    file = out / HEADS
+    if old is None or not old.heads:
+        file.unlink(missing_ok=True)
+        return None
+    if not same:
+        log.warning("%s was adapted over other encoders: it is removed, run `mmllm adapt %s` again", file, out)
+        file.unlink(missing_ok=True)
+        return None
+    return Encoders(encoders.preset, heads=file).clip.heads
 
 
 def _manifest_inputs(
@@ -173,14 +223,14 @@ def _kept(out: Path, old: Manifest | None, fingerprints: Mapping[str, str]) -> d
         return kept
     try:
         store = Store(out)
-        anchor = store.features["anchor"]
+        words = store.features["words"]
         for row, payload in enumerate(read_payloads(out / "items.parquet")):
-            for m, modality in enumerate(MODALITIES):
+            for modality in MODALITIES:
                 if modality not in payload.hashes:
                     continue
                 vectors = {"values": store.features[modality]["values"][row]}
-                if anchor["present"][row, m]:
-                    vectors["anchor"] = anchor["values"][row, m]
+                if modality in WORDED and words["present"][row, WORDED.index(modality)]:
+                    vectors["words"] = words["values"][row, WORDED.index(modality)]
                 transcript = payload.transcript if modality == "audio" else Transcript()
                 kept[modality][payload.hashes[modality]] = Encoded(vectors, transcript)
     except (OSError, SafetensorError, KeyError) as error:
@@ -201,8 +251,8 @@ def _read_partial(out: Path, modality: str, fingerprints: Mapping[str, str]) -> 
                 for name, text in json.loads(tensors.metadata()["transcripts"]).items():
                     segments = tuple(Segment(**s) for s in text["segments"])
                     vectors = {"values": tensors.get_tensor(f"{name}/values")}
-                    if f"{name}/anchor" in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
-                        vectors["anchor"] = tensors.get_tensor(f"{name}/anchor")
+                    if f"{name}/words" in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                        vectors["words"] = tensors.get_tensor(f"{name}/words")
                     found[name] = Encoded(vectors, Transcript(text["language"], segments))
         except SafetensorError as error:
             log.warning("%s is damaged (%s): its items are encoded again", file, error)
@@ -255,11 +305,11 @@ def _encode(
 ) -> list[Encoded]:
     if modality == "text":
         texts = [catalog.document(i) for i in items]
-        rows = zip(encoders.text.encode(texts), encoders.clip.encode_texts(texts), strict=True)
-        return [Encoded({"values": v, "anchor": a}) for v, a in rows]
+        rows = zip(encoders.text.encode(texts), encoders.clip.text_features(texts), strict=True)
+        return [Encoded({"values": v, "words": w}) for v, w in rows]
     if modality == "image":
         pictures = [load_image(cat.folder / str(i.image)) for i in items]
-        return [Encoded({"values": v, "anchor": v}) for v in encoders.clip.encode_images(pictures)]
+        return [Encoded({"values": v}) for v in encoders.clip.image_features(pictures)]
     return [_encode_sounds(item, cat.folder, encoders, language) for item in items]
 
 
@@ -275,7 +325,7 @@ def _encode_sounds(item: Item, folder: Path, encoders: Encoders, language: str |
     mean = np.mean(states, axis=0)
     vectors = {"values": (mean / np.linalg.norm(mean)).astype(np.float32)}
     if transcript.text and encoders.reads(transcript.text):
-        vectors["anchor"] = encoders.clip.encode_texts([transcript.text])[0]
+        vectors["words"] = encoders.clip.text_features([transcript.text])[0]
     return Encoded(vectors, transcript)
 
 
@@ -283,31 +333,21 @@ def _encode_sounds(item: Item, folder: Path, encoders: Encoders, language: str |
 
 
 def load_adapter(
-    folder: Path | None, preset: settings.Preset, encoders: Encoders, fingerprints: Mapping[str, str]
+    folder: Path | None, preset: settings.Preset, widths: Mapping[str, int], fingerprints: Mapping[str, str]
 ) -> adapters.Adapter:
-    """The adapter in that folder, or the untrained one of the preset."""
+    """The adapter in that folder, or the untrained one of the preset; `widths` as in the manifest."""
     lm_fingerprint = weights.fingerprint(weights.path(preset.lm))
     if folder is not None:
         return adapters.load(folder, lm_fingerprint=lm_fingerprint, encoders=fingerprints)
     width, norm = lm.embedding_shape(preset.lm)
-    text_width, clip_width = encoders.widths()
     config = FusionConfig(
-        widths=(text_width, clip_width, whisper_width(preset.whisper)),
-        width=clip_width,
+        widths=tuple(widths[m] for m in MODALITIES),
+        width=widths["shared"],
         soft_tokens=preset.soft_tokens,
         lm_width=width,
         soft_norm=round(norm, 6),
     )
     return adapters.untrained(config, lm=preset.lm, lm_fingerprint=lm_fingerprint, encoders=fingerprints)
-
-
-def whisper_width(name: str) -> int:
-    """D_audio by the size in the model's name; loading Whisper for one number would cost a second of every start."""
-    sizes = {"tiny": 384, "base": 512, "small": 768, "medium": 1024, "large": 1280}
-    for size, width in sizes.items():
-        if f"-{size}" in name:
-            return width
-    raise WeightsError(f"no encoder width is known for {name!r}", expected=", ".join(sizes))
 
 
 def _write(
@@ -316,30 +356,47 @@ def _write(
     hashes: Sequence[Mapping[str, str]],
     known: Mapping[str, Mapping[str, Encoded]],
     trained: adapters.Adapter,
+    heads: Heads,
 ) -> None:
     (out / MANIFEST).unlink(missing_ok=True)  # from here until the new one is written, the index says it is unfinished
-    sizes = trained.fusion.config
-    n = len(items)
-    values = {m: np.zeros((n, w), dtype=np.float32) for m, w in zip(MODALITIES, sizes.widths, strict=True)}
+    n, sizes = len(items), trained.fusion.config.widths
+    values = {m: np.zeros((n, w), dtype=np.float32) for m, w in zip(MODALITIES, sizes, strict=True)}
     present = np.zeros((n, len(MODALITIES)), dtype=bool)
-    anchor = np.zeros((n, len(MODALITIES), sizes.width), dtype=np.float32)
-    anchored = np.zeros((n, len(MODALITIES)), dtype=bool)
+    words = np.zeros((n, len(WORDED), heads.text.shape[1]), dtype=np.float32)
+    worded = np.zeros((n, len(WORDED)), dtype=bool)
     payloads = []
     for row, (item, own) in enumerate(zip(items, hashes, strict=True)):
         for m, modality in enumerate(MODALITIES):
             if modality in own:
                 encoded = known[modality][own[modality]]
                 values[modality][row], present[row, m] = encoded.vectors["values"], True
-                if "anchor" in encoded.vectors:
-                    anchor[row, m], anchored[row, m] = encoded.vectors["anchor"], True
+                if "words" in encoded.vectors:
+                    w = WORDED.index(modality)
+                    words[row, w], worded[row, w] = encoded.vectors["words"], True
         transcript = known["audio"][own["audio"]].transcript if "audio" in own else Transcript()
         payloads.append(Payload(item, transcript, "", own))
     for m, modality in enumerate(MODALITIES):
         save_arrays(out / "features" / f"{modality}.safetensors", {"values": values[modality], "present": present[:, m]})
+    save_arrays(out / "features" / "words.safetensors", {"values": words, "present": worded})
+    anchor, anchored = anchors(heads, values["image"], present[:, 1], words, worded)
     save_arrays(out / "features" / "anchor.safetensors", {"values": anchor, "present": anchored})
     save_arrays(out / "fused.safetensors", fuse_all(trained, values, anchor, anchored))
     write_payloads(out / "items.parquet", payloads)
     Bm25.build(payloads, out / "bm25")
+
+
+def anchors(
+    heads: Heads, image: np.ndarray, pictured: np.ndarray, words: np.ndarray, worded: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of CLIP's towers -> every modality in the shared space: values [N, M, D] and present [N, M].
+
+    image: [N, D_image], pictured: [N]; words: [N, 2, D_clip_text] of text and transcript, worded: [N, 2].
+    """
+    values = np.zeros((len(image), len(MODALITIES), heads.image.shape[0]), dtype=np.float32)
+    present = np.stack([worded[:, 0], pictured.astype(bool), worded[:, 1]], axis=1)
+    values[:, 0], values[:, 2] = heads.project(words[:, 0], "text"), heads.project(words[:, 1], "text")
+    values[:, 1] = heads.project(image, "image")
+    return values * present[..., None], present
 
 
 def fuse_all(
@@ -363,4 +420,5 @@ def fuse_all(
 
 def _file_hashes(out: Path) -> dict[str, str]:
     files = [out / "items.parquet", out / "fused.safetensors", *sorted((out / "features").glob("*.safetensors"))]
+    files += [out / HEADS] if (out / HEADS).is_file() else []
     return {str(f.relative_to(out)): catalog.file_sha256(f) for f in files}

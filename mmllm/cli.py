@@ -551,14 +551,19 @@ def doctor() -> None:
 
 @train.command("clip")
 @guarded
-def train_clip(folder: Path, out: Annotated[Path, typer.Option("-o", "--out")]) -> None:
-    """Train clip-mini's two heads on a catalog's pictures and words."""
+def train_clip(
+    recipe: Annotated[Path, typer.Option(help="A recipe.toml, such as adapters/clip-mini/recipe.toml.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for heads, recipe and metrics.")],
+    work: Annotated[Path | None, typer.Option(help="Keep catalogs and features here, so that a stopped run goes on.")] = None,
+) -> None:
+    """Train clip-mini's two projections on the catalogs its recipe names."""
     from mmllm import weights
-    from mmllm.train import ClipRecipe, train_clip_heads
+    from mmllm.train_clip import ClipRecipe
+    from mmllm.train_clip import train_clip as run
 
     for name in ("efficientnet-lite0", "all-minilm-l6-v2"):
         weights.pull(name)
-    metrics = train_clip_heads(folder, out, ClipRecipe())
+    metrics = run(ClipRecipe.read(recipe), out, work=work, progress=Progress())
     typer.echo(json.dumps(metrics, indent=1))
 
 

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmllm.errors import WeightsError
+from mmllm.projection import Heads
 
 WIDTH = 384
 IMAGE_SIZE = 176
@@ -52,11 +53,17 @@ def model_config(text_config: Path) -> dict[str, object]:
     }
 
 
-def untrained_heads(seed: int = 0) -> dict[str, torch.Tensor]:
-    """Text head = identity [D, 384]; image head random orthogonal-ish [D, 1280]; the state before any training."""
+def untrained_heads(seed: int = 0) -> Heads:
+    """Text projection = identity [D, 384]; image projection random [D, 1280]; the state before any training."""
     generator = torch.Generator().manual_seed(seed)
     image = torch.randn(WIDTH, 1280, generator=generator) / 1280**0.5
-    return dict(zip(HEADS, (image, torch.eye(WIDTH), torch.tensor(2.659)), strict=True))
+    return Heads(image, torch.eye(WIDTH), torch.tensor(2.659))
+
+
+def save_heads(heads: Heads, folder: Path) -> None:
+    """Write `heads.safetensors` under open_clip's names of the tensors."""
+    tensors = heads.tensors()
+    save_file(dict(zip(HEADS, (tensors["image"], tensors["text"], tensors["scale"]), strict=True)), folder / "heads.safetensors")
 
 
 def compose(image_tower: Path, text_tower: Path, heads: Path, out: Path, target: Path) -> None:

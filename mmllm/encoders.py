@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mmllm import settings, weights
+from mmllm import projection, settings, weights
+from mmllm.errors import WeightsError
 
 if TYPE_CHECKING:
     from mmllm.speech import Whisper
@@ -74,9 +75,13 @@ class TextEncoder:
 
 
 class ClipEncoder:
-    """An open_clip model from a local folder: pictures and texts into one space -> [n, D]."""
+    """An open_clip model from a local folder: pictures and texts into one space -> [n, D].
 
-    def __init__(self, folder: Path, *, name: str) -> None:
+    Its two projections stand apart from the towers (`heads`): a tower's output is a feature, [n, D_image] or [n, D_clip_text], and
+    `project` takes it into the shared space. `heads` may name a file with projections adapted to a catalog.
+    """
+
+    def __init__(self, folder: Path, *, name: str, heads: Path | None = None) -> None:
         import open_clip
 
         self.name, self.fingerprint = name, weights.fingerprint(folder)
@@ -85,18 +90,25 @@ class ClipEncoder:
         self.model, _, self.preprocess = open_clip.create_model_and_transforms(where, require_pretrained=True)
         self.model.eval()
         self.tokenizer = open_clip.get_tokenizer(where)
-        self.width: int = self.encode_texts(["a"], width=1).shape[1]
+        self.width: int = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["embed_dim"]
+        self.base = projection.take(self.model, self.width)
+        self.heads = projection.load(heads, clip=self.fingerprint, like=self.base) if heads else self.base
 
     def encode_images(self, images: Sequence[Image.Image], *, batch: int = 32) -> np.ndarray:
         """RGB pictures -> [n, D], L2-normalised."""
-        return in_batches(images, batch, self._run_images, self.width)
+        return self.heads.project(self.image_features(images, batch=batch), "image")
 
-    def encode_texts(self, texts: Sequence[str], *, batch: int = 32, width: int | None = None) -> np.ndarray:
+    def encode_texts(self, texts: Sequence[str], *, batch: int = 32) -> np.ndarray:
         """Texts -> [n, D], L2-normalised."""
-        if width is not None:
-            with torch.inference_mode():
-                return self._run_texts(list(texts)).numpy()
-        return in_batches(texts, batch, self._run_texts, self.width, key=len)
+        return self.heads.project(self.text_features(texts, batch=batch), "text")
+
+    def image_features(self, images: Sequence[Image.Image], *, batch: int = 32) -> np.ndarray:
+        """RGB pictures -> [n, D_image], L2-normalised, before the projection."""
+        return in_batches(images, batch, self._run_images, self.base.image.shape[1])
+
+    def text_features(self, texts: Sequence[str], *, batch: int = 32) -> np.ndarray:
+        """Texts -> [n, D_clip_text], L2-normalised, before the projection."""
+        return in_batches(texts, batch, self._run_texts, self.base.text.shape[1], key=len)
 
     def _run_images(self, images: list[Image.Image]) -> torch.Tensor:
         return self.model.encode_image(torch.stack([self.preprocess(i) for i in images]))
@@ -115,8 +127,8 @@ class ClipEncoder:
 class Encoders:
     """The encoders of a preset, each loaded when first used; safe to share between threads."""
 
-    def __init__(self, preset: settings.Preset) -> None:
-        self.preset = preset
+    def __init__(self, preset: settings.Preset, *, heads: Path | None = None) -> None:
+        self.preset, self.heads = preset, heads
         self._lock = threading.RLock()
         torch.set_num_threads(settings.threads())
 
@@ -132,7 +144,7 @@ class Encoders:
     def clip(self) -> ClipEncoder:
         """The shared space of words and pictures."""
         with self._lock:
-            return ClipEncoder(weights.path(self.preset.clip), name=self.preset.clip)
+            return ClipEncoder(weights.path(self.preset.clip), name=self.preset.clip, heads=self.heads)
 
     @cached_property
     def whisper(self) -> Whisper:
@@ -147,11 +159,11 @@ class Encoders:
         names = {"text": self.preset.text, "clip": self.preset.clip, "whisper": self.preset.whisper}
         return {role: f"{name}:{weights.fingerprint(weights.path(name))}" for role, name in names.items()}
 
-    def widths(self) -> tuple[int, int]:
-        """(D_text, D), read off the configurations without loading a model."""
+    def widths(self) -> dict[str, int]:
+        """{"text": D_text, "image": D_image, "audio": D_audio, "shared": D}; loads the CLIP, whose towers tell theirs."""
         text = json.loads((weights.path(self.preset.text) / "config.json").read_text())["hidden_size"]
-        clip = json.loads((weights.path(self.preset.clip) / "open_clip_config.json").read_text())["model_cfg"]["embed_dim"]
-        return text, clip
+        image = self.clip.base.image.shape[1]
+        return {"text": text, "image": image, "audio": _whisper_width(self.preset.whisper), "shared": self.clip.width}
 
     def reads(self, text: str) -> bool:
         """False where the preset's text encoder was never taught the script of the text (MiniLM reads Latin letters)."""
@@ -159,3 +171,12 @@ class Encoders:
             return True
         letters = [c for c in text if c.isalpha()]
         return not letters or sum(c < "\u0250" for c in letters) / len(letters) > 0.5
+
+
+def _whisper_width(name: str) -> int:
+    """D_audio by the size in the model's name; loading Whisper for one number would cost a second of every build."""
+    sizes = {"tiny": 384, "base": 512, "small": 768, "medium": 1024, "large": 1280}
+    for size, width in sizes.items():
+        if f"-{size}" in name:
+            return width
+    raise WeightsError(f"no encoder width is known for {name!r}", expected=", ".join(sizes))

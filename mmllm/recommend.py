@@ -41,11 +41,11 @@ class Recommender:
         """Open an index folder. `weight` overrides the LM's share w in the final score."""
         store = Store(Path(index))
         preset = settings.preset(store.manifest.preset)
-        encoders = Encoders(preset)
+        encoders = Encoders(preset, heads=store.heads)
         fingerprints = encoders.fingerprints()
         check_encoders(store.manifest, fingerprints)
         folder = None if store.manifest.adapter == "untrained" else Path(store.manifest.adapter)
-        adapter = load_adapter(folder, preset, encoders, fingerprints)
+        adapter = load_adapter(folder, preset, store.manifest.widths, fingerprints)
         if adapter.fingerprint != store.manifest.adapter_fingerprint:
             raise MmllmError(
                 f"the index was fused with adapter {store.manifest.adapter_fingerprint}, this machine has {adapter.fingerprint}",

@@ -166,7 +166,8 @@ class Bm25:
 class EncodedQuery:
     """A query as vectors; None where the query has no such part.
 
-    text: [D_text]; anchor: modality -> [D]; sound: [D_audio]; pooled: [D], the fused query; notes: what was left out and why.
+    text: [D_text]; anchors: modality -> [D]; sound: [D_audio]; pooled: [D], the fused query; notes: what was left out
+    and why.
     """
 
     words: str
@@ -225,12 +226,15 @@ class Retriever:
             notes.append(
                 f"the {self.encoders.preset.text} text encoder does not read this script: words are matched by BM25 alone"
             )
+        features = {"text": text} if text is not None else {}
         if picture is not None:
-            anchors["image"] = self.encoders.clip.encode_images([picture])[0]
-        pooled = self._pool(text, anchors, query)
+            clip = self.encoders.clip
+            seen = clip.image_features([picture])
+            features["image"], anchors["image"] = seen[0], clip.heads.project(seen, "image")[0]
+        pooled = self._pool(features, anchors, query)
         return EncodedQuery(said, text, anchors, sound, pooled, transcript, tuple(notes))
 
-    def _pool(self, text: np.ndarray | None, anchors: Mapping[str, np.ndarray], query: Query) -> np.ndarray | None:
+    def _pool(self, features: Mapping[str, np.ndarray], anchors: Mapping[str, np.ndarray], query: Query) -> np.ndarray | None:
         """The query through the same fusion as the items, then moved towards liked and away from disliked items."""
         pooled = None
         if anchors:
@@ -241,9 +245,7 @@ class Retriever:
             for modality, value in anchors.items():
                 m = MODALITIES.index(modality)
                 anchor[0, m], mask[0, m] = torch.from_numpy(value), True
-                feature = text if modality == "text" else value
-                if feature is not None:
-                    rows[modality][0] = torch.from_numpy(feature)
+                rows[modality][0] = torch.from_numpy(features[modality])
             with torch.inference_mode():
                 pooled = self.fusion(rows, anchor, mask).pooled[0].numpy()
         for ids, sign in ((query.liked, LIKED), (query.disliked, -DISLIKED)):

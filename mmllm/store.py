@@ -1,6 +1,8 @@
 """An index on disk: features, items and manifest, the source of truth; the manifest is written last, by rename.
 
-manifest.json  items.parquet  features/{text,image,audio,anchor}.safetensors  fused.safetensors
+manifest.json  items.parquet  features/{text,image,audio,words}.safetensors, what frozen towers made of the items
+heads.safetensors        CLIP's projections, where they were adapted to this catalog (`mmllm adapt`)
+features/anchor.safetensors  fused.safetensors, computed from the above
 bm25/  chroma/           rebuilt from the above without encoding anything again
 """
 
@@ -23,13 +25,18 @@ from mmllm.catalog import file_sha256, item_row, parse_item
 from mmllm.errors import IndexStateError, QueryError
 from mmllm.types import MODALITIES, Item, Segment, Transcript
 
-SCHEMA = 1
+SCHEMA = 2
+HEADS = "heads.safetensors"
 MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an index was made of. `encoders` is role -> "name:fingerprint"; `files` is path -> sha256."""
+    """What an index was made of.
+
+    `encoders` is role -> "name:fingerprint"; `widths` is {"text": D_text, "image": D_image, "audio": D_audio, "shared": D};
+    `heads` is the fingerprint of the CLIP projections adapted to this catalog, "" for the CLIP's own; `files` is path -> sha256.
+    """
 
     catalog: str
     catalog_hash: str
@@ -37,6 +44,8 @@ class Manifest:
     encoders: Mapping[str, str]
     adapter: str
     adapter_fingerprint: str
+    widths: Mapping[str, int]
+    heads: str
     counts: Mapping[str, int]
     files: Mapping[str, str]
     blend: Mapping[str, Any] = field(default_factory=dict)
@@ -77,13 +86,19 @@ class Store:
 
     @cached_property
     def features(self) -> dict[str, dict[str, np.ndarray]]:
-        """Modality -> {"values": [N, D_m], "present": [N]}; and "anchor" -> {"values": [N, M, D], "present": [N, M]}."""
-        return {name: load_file(self.folder / "features" / f"{name}.safetensors") for name in (*MODALITIES, "anchor")}
+        """Modality -> {"values": [N, D_m], "present": [N]}; "anchor" -> {"values": [N, M, D], "present": [N, M]}; and "words" ->
+        {"values": [N, 2, D_clip_text], "present": [N, 2]}, what CLIP's text tower made of text and transcript."""
+        return {name: load_file(self.folder / "features" / f"{name}.safetensors") for name in (*MODALITIES, "words", "anchor")}
 
     @cached_property
     def fused(self) -> dict[str, np.ndarray]:
         """{"pooled": [N, D], "soft": [N, K, H], "shares": [N, M]}."""
         return load_file(self.folder / "fused.safetensors")
+
+    @property
+    def heads(self) -> Path | None:
+        """The file of the CLIP projections adapted to this catalog, if there is one."""
+        return self.folder / HEADS if self.manifest.heads else None
 
     def rows(self, ids: Sequence[str]) -> list[int]:
         """Rows of ids; an unknown id is an error that names it."""

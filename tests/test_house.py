@@ -16,6 +16,7 @@ ORDER = [
     "catalog",
     "media",
     "weights",
+    "projection",
     "clip_mini",
     "encoders",
     "speech",
@@ -32,7 +33,8 @@ ORDER = [
     "recommend",
     "validate",
     "converse",
-    "train",
+    "contrast",
+    "train_clip",
     "ui",
     "cli",
 ]

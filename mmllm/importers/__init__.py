@@ -8,6 +8,8 @@ from typing import Any
 
 IMPORTERS: dict[str, str] = {
     "stamps": "mmllm.importers.stamps:import_stamps",
+    "emoji": "mmllm.importers.emoji:import_emoji",
+    "openclipart": "mmllm.importers.openclipart:import_openclipart",
     "movielens": "mmllm.importers.movielens:import_movielens",
     "csv": "mmllm.importers.csv_file:import_csv",
     "folder": "mmllm.importers.folder:import_folder",

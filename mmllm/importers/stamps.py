@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from PIL import Image
 
 from mmllm import catalog, media
 from mmllm.errors import CatalogError
+from mmllm.importers import fetch
 from mmllm.types import AttributeValue, Item
 
 PACKAGE = "tuxpaint-stamps-default"
@@ -64,27 +64,8 @@ def import_stamps(out: Path, *, source: Path | None = None, cache: Path | None =
             raise CatalogError(f"no stamps in {source}", expected=f"a folder such as /{INSIDE}", do=DO_INSTEAD)
         return _write(root, out)
     with tempfile.TemporaryDirectory(prefix="mmllm-stamps-") as scratch:
-        fetch(Path(scratch), cache)
+        fetch.debian(PACKAGE, Path(scratch), keep=cache, do=DO_INSTEAD)
         return _write(Path(scratch) / INSIDE, out)
-
-
-def fetch(scratch: Path, cache: Path | None = None) -> None:
-    """Download the Debian package (kept in `cache`) and unpack it under `scratch`."""
-    for program in ("apt-get", "dpkg-deb"):
-        if shutil.which(program) is None:
-            raise CatalogError(f"{program} is not on this machine", expected="Debian or Ubuntu for the stamps", do=DO_INSTEAD)
-    keep = cache or scratch
-    keep.mkdir(parents=True, exist_ok=True)
-    found = sorted(keep.glob(f"{PACKAGE}_*.deb"))
-    if not found:
-        done = subprocess.run(["apt-get", "download", PACKAGE], cwd=keep, capture_output=True, text=True, check=False)
-        found = sorted(keep.glob(f"{PACKAGE}_*.deb"))
-        if done.returncode or not found:
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise CatalogError(
-                f"apt-get download {PACKAGE} failed: {reason}", do=f"run `apt-get update` (as root) first, or {DO_INSTEAD}"
-            )
-    subprocess.run(["dpkg-deb", "-x", str(found[-1]), str(scratch)], check=True, capture_output=True)
 
 
 def _write(root: Path, out: Path) -> int:
