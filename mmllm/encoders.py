@@ -20,7 +20,7 @@ from PIL import Image
 from mmllm import settings, weights
 
 if TYPE_CHECKING:
-    from mmllm.speech import Whisper
+    from mmllm.speech import Transcriber
 
 
 class Encoder(Protocol):
@@ -135,12 +135,12 @@ class Encoders:
             return ClipEncoder(weights.path(self.preset.clip), name=self.preset.clip)
 
     @cached_property
-    def whisper(self) -> Whisper:
-        """Speech to text, and sound to a vector."""
-        from mmllm.speech import Whisper
+    def whisper(self) -> Transcriber:
+        """Speech to text, and sound to a vector, in the engine that `settings.whisper_engine()` names."""
+        from mmllm.speech import open_transcriber
 
         with self._lock:
-            return Whisper(weights.path(self.preset.whisper), name=self.preset.whisper)
+            return open_transcriber(self.preset.whisper)
 
     def fingerprints(self) -> dict[str, str]:
         """Encoder role -> "name:fingerprint", without loading any of them."""
