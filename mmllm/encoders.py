@@ -143,9 +143,15 @@ class Encoders:
             return open_transcriber(self.preset.whisper)
 
     def fingerprints(self) -> dict[str, str]:
-        """Encoder role -> "name:fingerprint", without loading any of them."""
+        """Encoder role -> "name:fingerprint", without loading any of them.
+
+        Whisper's also counts what is done to the sound. The engine is no part of it: both give the same states (cosine 0.9999).
+        """
+        from mmllm.speech import PREPROCESSING
+
         names = {"text": self.preset.text, "clip": self.preset.clip, "whisper": self.preset.whisper}
-        return {role: f"{name}:{weights.fingerprint(weights.path(name))}" for role, name in names.items()}
+        made = {role: f"{name}:{weights.fingerprint(weights.path(name))}" for role, name in names.items()}
+        return made | {"whisper": f"{made['whisper']}:sound-{PREPROCESSING}"}
 
     def widths(self) -> tuple[int, int]:
         """(D_text, D), read off the configurations without loading a model."""

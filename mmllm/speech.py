@@ -30,7 +30,7 @@ NO_SPEECH, LOW_LOGPROB, REPETITIVE = 0.6, -1.0, 2.4
 DOUBTFUL, SURE_LANGUAGE = -0.5, 0.5
 WINDOW, LONGEST = 30.0, 29.0
 """Seconds Whisper was trained on, and seconds a piece of a long recording may have: timestamps end with the window."""
-MARGIN = 1.0
+MARGIN = 3.0
 BEAMS = 3
 FRAME = 320  # samples of one encoder frame: 20 ms
 QUIET = 10 ** (-50 / 20)  # a peak below -50 dBFS is taken for silence

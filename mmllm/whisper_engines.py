@@ -7,6 +7,7 @@ starts a program or opens a file of sound. Token ids, timestamps and tokenizers 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -173,10 +174,8 @@ class OpenaiWhisper:
         """openai-whisper's tokenizer; its vocabulary lies in the package."""
         from whisper.tokenizer import get_tokenizer
 
-        return get_tokenizer(
-            self.multilingual, num_languages=self.model.num_languages, language=language, task="transcribe"
-        )
+        return get_tokenizer(self.multilingual, num_languages=self.model.num_languages, language=language, task="transcribe")
 
 
-ENGINES = {"faster-whisper": FasterWhisper, "openai-whisper": OpenaiWhisper}
+ENGINES: dict[str, Callable[[Path], Engine]] = {"faster-whisper": FasterWhisper, "openai-whisper": OpenaiWhisper}
 assert tuple(ENGINES) == settings.WHISPER_ENGINES

@@ -53,7 +53,9 @@ def read_ctranslate2(file: Path) -> tuple[str, dict[str, np.ndarray]]:
 
     version = number("<I")
     if not OLDEST_VERSION <= version <= 6:
-        raise WeightsError(f"{file} has format version {version}", expected=f"a CTranslate2 model of version {OLDEST_VERSION} to 6")
+        raise WeightsError(
+            f"{file} has format version {version}", expected=f"a CTranslate2 model of version {OLDEST_VERSION} to 6"
+        )
     spec = string()
     number("<I")  # the revision of the spec
     arrays: dict[str, np.ndarray] = {}

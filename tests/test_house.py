@@ -18,6 +18,8 @@ ORDER = [
     "weights",
     "clip_mini",
     "encoders",
+    "whisper_weights",
+    "whisper_engines",
     "speech",
     "fusion",
     "lm",
@@ -34,6 +36,7 @@ ORDER = [
     "converse",
     "train",
     "ui",
+    "cli_speech",
     "cli",
 ]
 # Loaded where they are needed, because they stand above or are heavy; each with its reason in the code.
@@ -43,7 +46,9 @@ ONLY = {
     "gradio": {"ui"},
     "peft": {"lm", "adapter", "train"},
     "langchain_core": {"langchain"},
-    "typer": {"cli"},
+    "typer": {"cli", "cli_speech"},
+    "whisper": {"whisper_engines"},
+    "noisereduce": {"media"},
 }
 
 
