@@ -11,9 +11,8 @@ import logging
 import re
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +33,10 @@ MARGIN = 3.0
 BEAMS = 3
 FRAME = 320  # samples of one encoder frame: 20 ms
 QUIET = 10 ** (-50 / 20)  # a peak below -50 dBFS is taken for silence
+
+
+Detector = Callable[[np.ndarray], list[tuple[int, int]]]
+"""Mono float32 [n] at 16 kHz -> spans of samples that hold speech, in order."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def open_transcriber(name: str, *, engine: str | None = None) -> Transcriber:
     if engine not in ENGINES:
         raise MmllmError(f"unknown engine {engine!r}", expected=" or ".join(ENGINES))
     folder = weights.path(name)
-    return Whisper(ENGINES[engine](folder), folder=folder, name=name)
+    return Whisper(ENGINES[engine](folder), name=name, fingerprint=weights.fingerprint(folder))
 
 
 def loops(text: str) -> bool:
@@ -116,11 +119,23 @@ def pieces(length: int, speech: Sequence[tuple[int, int]], longest: int) -> list
     return [*spans, (start, length)]
 
 
+def speech_spans(audio: np.ndarray) -> list[tuple[int, int]]:
+    """Spans of samples with a voice, in order, by Silero's detector (it comes with faster-whisper); none in silence."""
+    from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+    if not audio.size or float(np.abs(audio).max()) < QUIET:
+        return []
+    pad = settings.SAMPLE_RATE // 4  # the detector misses a word that starts with the file
+    options = VadOptions(min_speech_duration_ms=150, threshold=0.4, min_silence_duration_ms=500)
+    found = get_speech_timestamps(np.pad(audio, pad), options)
+    return [(max(0, s["start"] - pad), min(len(audio), s["end"] - pad)) for s in found]
+
+
 class Whisper:
     """Whisper in one of the engines. One decoding at a time: the model is not shared between threads."""
 
-    def __init__(self, engine: Engine, *, folder: Path, name: str) -> None:
-        self.engine, self.name, self.fingerprint = engine, name, weights.fingerprint(folder)
+    def __init__(self, engine: Engine, *, name: str, fingerprint: str, detector: Detector = speech_spans) -> None:
+        self.engine, self.name, self.fingerprint, self.detector = engine, name, fingerprint, detector
         self.width: int = engine.states(self._encode(np.zeros(1600, dtype=np.float32), 1.0)).shape[-1]
         self._lock = threading.Lock()
 
@@ -132,7 +147,7 @@ class Whisper:
         if language is not None:
             _check_language(language)
         with self._lock:
-            speech = self._speech(audio)
+            speech = self.detector(audio)
             audio = media.normalise_loudness(audio)
             states, frames, segments = [], [], list[Segment]()
             spoken = None
@@ -153,40 +168,23 @@ class Whisper:
     def _transcribe(self, piece: np.ndarray, encoded: Any, language: str) -> list[Segment]:
         """Decode on the short window, again on the full one where that looks unsure; nothing where it still does."""
         seconds = len(piece) / settings.SAMPLE_RATE
-        decoded, doubt = self._decode(encoded, language, seconds)
-        if doubt:
+        decoded, segments = self._decode(encoded, language, seconds)
+        doubt = _unsure(decoded, segments) or _echoes(segments, seconds)
+        if doubt and seconds + MARGIN < WINDOW:
             log.info("decoded again on the full window: %s", doubt)
-            decoded, doubt = self._decode(self._encode(piece, WINDOW), language, seconds)
-        if doubt:
+            decoded, segments = self._decode(self._encode(piece, WINDOW), language, seconds)
+        if doubt := _unsure(decoded, segments) or _no_speech(decoded):
             log.info("no text is kept: %s", doubt)
             return []
-        if decoded.no_speech > NO_SPEECH and decoded.logprob < DOUBTFUL:
-            log.info("no text is kept: no speech (%.2f) and a log-probability of %.2f", decoded.no_speech, decoded.logprob)
-            return []
-        return self._segments(decoded.tokens, language, seconds)
+        kept = [s for s in segments if s.start < seconds]
+        if len(kept) < len(segments):
+            log.info("%d segments after the end of the sound are dropped", len(segments) - len(kept))
+        return [Segment(s.start, min(s.end, round(seconds, 2)), s.text) for s in kept]
 
-    def _decode(self, encoded: Any, language: str, seconds: float) -> tuple[Decoded, str]:
-        """(what was decoded, why it is unsure, or nothing)."""
+    def _decode(self, encoded: Any, language: str, seconds: float) -> tuple[Decoded, list[Segment]]:
         limit = int(16 + 12 * seconds)  # fast speech has some 6 tokens a second
         decoded = self.engine.decode(encoded, language, beams=BEAMS, max_tokens=limit)
-        tokenizer = self.engine.tokenizer(language)
-        text = tokenizer.decode([t for t in decoded.tokens if t < tokenizer.eot])
-        if decoded.logprob < LOW_LOGPROB:
-            return decoded, f"log-probability {decoded.logprob:.2f}"
-        if (ratio := repetition(text)) > REPETITIVE:
-            return decoded, f"repetition {ratio:.1f}"
-        return decoded, ""
-
-    def _speech(self, audio: np.ndarray) -> list[tuple[int, int]]:
-        """Spans of samples with a voice, by Silero's detector (it comes with faster-whisper)."""
-        from faster_whisper.vad import VadOptions, get_speech_timestamps
-
-        if not audio.size or float(np.abs(audio).max()) < QUIET:
-            return []
-        pad = settings.SAMPLE_RATE // 4  # the detector misses a word that starts with the file
-        options = VadOptions(min_speech_duration_ms=150, threshold=0.4, min_silence_duration_ms=500)
-        found = get_speech_timestamps(np.pad(audio, pad), options)
-        return [(max(0, s["start"] - pad), min(len(audio), s["end"] - pad)) for s in found]
+        return decoded, self._segments(decoded.tokens, language)
 
     def _encode(self, audio: np.ndarray, window: float) -> Any:
         """Encoder states of the sound in a window of that many seconds."""
@@ -209,16 +207,15 @@ class Whisper:
             return "en"
         return code
 
-    def _segments(self, tokens: list[int], language: str, seconds: float) -> list[Segment]:
-        """Tokens with timestamps (20 ms each) between them -> segments."""
+    def _segments(self, tokens: list[int], language: str) -> list[Segment]:
+        """Tokens with timestamps (20 ms each) between them -> segments; the last may lack its end and then has none (infinity)."""
         tokenizer = self.engine.tokenizer(language)
         segments: list[Segment] = []
         start, words = 0.0, list[int]()
 
         def close(end: float) -> None:
-            text = tokenizer.decode(words).strip()
-            if text:
-                segments.append(Segment(round(min(start, seconds), 2), round(min(end, seconds), 2), text))
+            if text := tokenizer.decode(words).strip():
+                segments.append(Segment(round(start, 2), round(end, 2), text))
             words.clear()
 
         for token in tokens:
@@ -229,8 +226,29 @@ class Whisper:
                 start = moment
             elif token < tokenizer.eot:
                 words.append(token)
-        close(seconds)
+        close(float("inf"))
         return segments
+
+
+def _unsure(decoded: Decoded, segments: Sequence[Segment]) -> str:
+    """Why a result is not to be believed on any window, or nothing."""
+    if decoded.logprob < LOW_LOGPROB:
+        return f"a log-probability of {decoded.logprob:.2f}"
+    ratio = repetition(" ".join(s.text for s in segments))
+    return f"a repetition of {ratio:.1f}" if ratio > REPETITIVE else ""
+
+
+def _echoes(segments: Sequence[Segment], seconds: float) -> str:
+    """Why a result smells of a window that was too short, or nothing. A sentence may well be said twice: the full window tells."""
+    if doubled(" ".join(s.text for s in segments)):
+        return "it is said twice"
+    return "it goes on after the end of the sound" if any(s.start >= seconds for s in segments) else ""
+
+
+def _no_speech(decoded: Decoded) -> str:
+    if decoded.no_speech > NO_SPEECH and decoded.logprob < DOUBTFUL:
+        return f"no speech ({decoded.no_speech:.2f}) and a log-probability of {decoded.logprob:.2f}"
+    return ""
 
 
 def _check_language(language: str) -> None:
