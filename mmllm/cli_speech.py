@@ -26,6 +26,7 @@ def transcribe(
     from mmllm.media import load_audio
     from mmllm.speech import open_transcriber
 
+    engine = settings.whisper_engine(engine)
     name = settings.preset(preset).whisper
     weights.pull(name)
     whisper = open_transcriber(name, engine=engine)

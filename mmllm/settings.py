@@ -83,11 +83,16 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def whisper_engine() -> str:
-    """The program that runs Whisper's weights (`MMLLM_WHISPER_ENGINE`; faster-whisper unless it says otherwise)."""
-    value = os.environ.get("MMLLM_WHISPER_ENGINE") or WHISPER_ENGINES[0]
+def whisper_engine(asked: str | None = None) -> str:
+    """The program that runs Whisper's weights: the one asked for, else `MMLLM_WHISPER_ENGINE`, else faster-whisper.
+
+    >>> whisper_engine("openai-whisper")
+    'openai-whisper'
+    """
+    value = asked or os.environ.get("MMLLM_WHISPER_ENGINE") or WHISPER_ENGINES[0]
     if value not in WHISPER_ENGINES:
-        raise MmllmError(f"MMLLM_WHISPER_ENGINE={value!r}", expected=" or ".join(WHISPER_ENGINES), do="unset it")
+        where = "the Whisper engine" if asked else "MMLLM_WHISPER_ENGINE"
+        raise MmllmError(f"{where} is {value!r}", expected=" or ".join(WHISPER_ENGINES))
     return value
 
 

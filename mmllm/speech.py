@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmllm import media, settings, weights
-from mmllm.errors import MmllmError, QueryError
+from mmllm.errors import QueryError
 from mmllm.types import Segment, Transcript
 from mmllm.whisper_engines import ENGINES, Decoded, Engine
 
@@ -59,10 +59,8 @@ class Transcriber(Protocol):
 
 
 def open_transcriber(name: str, *, engine: str | None = None) -> Transcriber:
-    """The Whisper weights of that name (they have to be on this machine) in an engine; None means `settings.whisper_engine()`."""
-    engine = engine or settings.whisper_engine()
-    if engine not in ENGINES:
-        raise MmllmError(f"unknown engine {engine!r}", expected=" or ".join(ENGINES))
+    """The Whisper weights of that name (they have to be on this machine) in an engine; see `settings.whisper_engine`."""
+    engine = settings.whisper_engine(engine)
     folder = weights.path(name)
     return Whisper(ENGINES[engine](folder), name=name, fingerprint=weights.fingerprint(folder))
 

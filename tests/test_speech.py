@@ -184,10 +184,10 @@ def test_denoise_lowers_steady_noise_or_says_how_to_install(monkeypatch):
 
 
 def test_engines_by_name(tiny, monkeypatch):
-    with pytest.raises(MmllmError, match="unknown engine 'kaldi'"):
+    with pytest.raises(MmllmError, match="engine is 'kaldi'"):
         open_transcriber("whisper-tiny-none", engine="kaldi")
     monkeypatch.setenv("MMLLM_WHISPER_ENGINE", "kaldi")
-    with pytest.raises(MmllmError, match="MMLLM_WHISPER_ENGINE='kaldi'; expected faster-whisper or openai-whisper"):
+    with pytest.raises(MmllmError, match="MMLLM_WHISPER_ENGINE is 'kaldi'; expected faster-whisper or openai-whisper"):
         settings.whisper_engine()
 
 
