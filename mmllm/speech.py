@@ -31,6 +31,8 @@ WINDOW, LONGEST = 30.0, 29.0
 """Seconds Whisper was trained on, and seconds a piece of a long recording may have: timestamps end with the window."""
 MARGIN = 3.0
 BEAMS = 3
+PAD, MUCH = int(0.3 * settings.SAMPLE_RATE), 2 * settings.SAMPLE_RATE
+"""Samples kept around a voice, and samples of silence worth cutting away."""
 FRAME = 320  # samples of one encoder frame: 20 ms
 QUIET = 10 ** (-50 / 20)  # a peak below -50 dBFS is taken for silence
 
@@ -154,11 +156,18 @@ class Whisper:
                 encoded = self._encode(piece, seconds + MARGIN)
                 states.append(self._pool(encoded, seconds))
                 frames.append(end - start)
-                if any(a < end and b > start for a, b in speech):
+                if spans := [(max(a, start), min(b, end)) for a, b in speech if a < end and b > start]:
+                    first, last = max(start, spans[0][0] - PAD), min(end, spans[-1][1] + PAD)
+                    if end - start - (last - first) > MUCH:
+                        # Whisper's times go wrong in long silence; the voice is given a window of its own.
+                        piece = audio[first:last]
+                        encoded = self._encode(piece, len(piece) / settings.SAMPLE_RATE + MARGIN)
+                    else:
+                        first = start
                     language = language or self._language(encoded)
                     found = self._transcribe(piece, encoded, language)
                     spoken = language if found else spoken
-                    moved = start / settings.SAMPLE_RATE
+                    moved = first / settings.SAMPLE_RATE
                     segments += [Segment(round(moved + s.start, 2), round(moved + s.end, 2), s.text) for s in found]
             mean = np.average(states, axis=0, weights=frames)
             return Heard(Transcript(spoken, tuple(segments)), (mean / np.linalg.norm(mean)).astype(np.float32))

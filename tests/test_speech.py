@@ -130,8 +130,15 @@ def test_a_long_recording_is_cut_at_pauses_and_its_times_go_on():
     spans = [(0, 20 * RATE), (24 * RATE, 40 * RATE)]
     w = whisper(Decoded(said("first", 1, 2), -0.2, 0), Decoded(said("second", 3, 4), -0.2, 0), spans=spans)
     found = w.hear(tone(45)).transcript.segments
-    assert [(s.start, s.text) for s in found] == [(1.0, "first"), (25.0, "second")]
+    # The second piece begins at 22 s; its voice, at 24 s, is given a window of its own from 0.3 s before.
+    assert [(s.start, s.text) for s in found] == [(1.0, "first"), (pytest.approx(26.7), "second")]
     assert w.engine.languages == ["de", "de"]
+
+
+def test_a_voice_in_long_silence_has_a_window_of_its_own():
+    w = whisper(Decoded(said("hello", 0.3, 0.9), -0.2, 0.0), spans=[(10 * RATE, 11 * RATE)])
+    found = w.hear(tone(20)).transcript.segments
+    assert [(s.start, s.end) for s in found] == [(10.0, 10.6)] and w.engine.windows[-1] < 6
 
 
 def test_pieces_cover_everything_once():
