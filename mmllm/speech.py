@@ -13,7 +13,7 @@ import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,7 +29,10 @@ NO_SPEECH, LOW_LOGPROB, REPETITIVE = 0.6, -1.0, 2.4
 DOUBTFUL, SURE_LANGUAGE = -0.5, 0.5
 WINDOW, LONGEST = 30.0, 29.0
 """Seconds Whisper was trained on, and seconds a piece of a long recording may have: timestamps end with the window."""
-MARGIN = 3.0
+SHORTEST, MARGIN = 10.0, 3.0
+"""A window is this long, and longer than its sound by this much. On shorter ones words are said twice and short words are missed."""
+SURE_VOICE, UNSURE_VOICE = 0.9, 0.7
+"""Peaks of the voice detector: from the first on Whisper's own "no speech" is overruled, below the second a text must be sure."""
 BEAMS = 3
 PAD, MUCH = int(0.3 * settings.SAMPLE_RATE), 2 * settings.SAMPLE_RATE
 """Samples kept around a voice, and samples of silence worth cutting away."""
@@ -37,8 +40,16 @@ FRAME = 320  # samples of one encoder frame: 20 ms
 QUIET = 10 ** (-50 / 20)  # a peak below -50 dBFS is taken for silence
 
 
-Detector = Callable[[np.ndarray], list[tuple[int, int]]]
-"""Mono float32 [n] at 16 kHz -> spans of samples that hold speech, in order."""
+class Voice(NamedTuple):
+    """A span of samples that holds a voice, and the detector's highest probability in it."""
+
+    start: int
+    end: int
+    probability: float
+
+
+Detector = Callable[[np.ndarray], list[Voice]]
+"""Mono float32 [n] at 16 kHz -> its voices, in order."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +88,16 @@ def loops(text: str) -> bool:
 
 
 def doubled(text: str) -> bool:
-    """True where a text of three words or more is said again, whole or cut off: what short windows make of a pause at the end.
+    """True where a text is said twice, or three words and more are begun again: what short windows make of a pause at the end.
 
-    >>> doubled("It may rain today. It may rain"), doubled("the more the merrier"), doubled("no, no")
-    (True, False, False)
+    >>> doubled("A goat. A goat."), doubled("It may rain today. It may rain"), doubled("the more the merrier")
+    (True, True, False)
     """
     words = _words(text).split()
-    return any(words[n:] == words[: len(words) - n] for n in range(3, len(words)) if len(words) - n >= 2 and len(words) <= 2 * n)
+    half = len(words) // 2
+    if half and words[:half] == words[half:]:
+        return True
+    return any(words[n:] == words[: len(words) - n] for n in range(max(3, half), len(words) - 1))
 
 
 def _words(text: str) -> str:
@@ -119,24 +133,36 @@ def pieces(length: int, speech: Sequence[tuple[int, int]], longest: int) -> list
     return [*spans, (start, length)]
 
 
-def speech_spans(audio: np.ndarray) -> list[tuple[int, int]]:
-    """Spans of samples with a voice, in order, by Silero's detector (it comes with faster-whisper); none in silence."""
-    from faster_whisper.vad import VadOptions, get_speech_timestamps
+def voices(audio: np.ndarray) -> list[Voice]:
+    """Spans with a voice, in order, by Silero's detector (it comes with faster-whisper); none in silence."""
+    from faster_whisper.vad import VadOptions, get_speech_timestamps, get_vad_model
 
     if not audio.size or float(np.abs(audio).max()) < QUIET:
         return []
     pad = settings.SAMPLE_RATE // 4  # the detector misses a word that starts with the file
+    padded = np.pad(audio, pad)
     options = VadOptions(min_speech_duration_ms=150, threshold=0.4, min_silence_duration_ms=500)
-    found = get_speech_timestamps(np.pad(audio, pad), options)
-    return [(max(0, s["start"] - pad), min(len(audio), s["end"] - pad)) for s in found]
+    found = get_speech_timestamps(padded, options)
+    if not found:
+        return []
+    step = 512  # samples that the detector judges at a time
+    chances = np.ravel(get_vad_model()(np.pad(padded, (0, -len(padded) % step))))
+    return [
+        Voice(
+            max(0, s["start"] - pad),
+            min(len(audio), s["end"] - pad),
+            float(chances[s["start"] // step : s["end"] // step + 1].max()),
+        )
+        for s in found
+    ]
 
 
 class Whisper:
     """Whisper in one of the engines. One decoding at a time: the model is not shared between threads."""
 
-    def __init__(self, engine: Engine, *, name: str, fingerprint: str, detector: Detector = speech_spans) -> None:
+    def __init__(self, engine: Engine, *, name: str, fingerprint: str, detector: Detector = voices) -> None:
         self.engine, self.name, self.fingerprint, self.detector = engine, name, fingerprint, detector
-        self.width: int = engine.states(self._encode(np.zeros(1600, dtype=np.float32), 1.0)).shape[-1]
+        self.width: int = engine.states(self._encode(np.zeros(FRAME, dtype=np.float32), window=1.0)).shape[-1]
         self._lock = threading.Lock()
 
     def hear(self, audio: np.ndarray, *, language: str | None = None) -> Heard:
@@ -147,40 +173,41 @@ class Whisper:
         if language is not None:
             _check_language(language)
         with self._lock:
-            speech = self.detector(audio)
             audio = media.normalise_loudness(audio)
+            found = self.detector(audio)
             states, frames, segments = [], [], list[Segment]()
             spoken = None
-            for start, end in pieces(len(audio), speech, int(LONGEST * settings.SAMPLE_RATE)):
-                piece, seconds = audio[start:end], (end - start) / settings.SAMPLE_RATE
-                encoded = self._encode(piece, seconds + MARGIN)
-                states.append(self._pool(encoded, seconds))
+            spans = [(v.start, v.end) for v in found]
+            for start, end in pieces(len(audio), spans, int(LONGEST * settings.SAMPLE_RATE)):
+                encoded = self._encode(audio[start:end])
+                states.append(self._pool(encoded, end - start))
                 frames.append(end - start)
-                if spans := [(max(a, start), min(b, end)) for a, b in speech if a < end and b > start]:
-                    first, last = max(start, spans[0][0] - PAD), min(end, spans[-1][1] + PAD)
-                    if end - start - (last - first) > MUCH:
-                        # Whisper's times go wrong in long silence; the voice is given a window of its own.
-                        piece = audio[first:last]
-                        encoded = self._encode(piece, len(piece) / settings.SAMPLE_RATE + MARGIN)
-                    else:
-                        first = start
-                    language = language or self._language(encoded)
-                    found = self._transcribe(piece, encoded, language)
-                    spoken = language if found else spoken
-                    moved = first / settings.SAMPLE_RATE
-                    segments += [Segment(round(moved + s.start, 2), round(moved + s.end, 2), s.text) for s in found]
+                inside = [v for v in found if v.start < end and v.end > start]
+                if not inside:
+                    continue
+                first, last = max(start, inside[0].start - PAD), min(end, inside[-1].end + PAD)
+                if end - start - (last - first) > MUCH:
+                    # Whisper's times go wrong in long silence; the voice is given a window of its own.
+                    encoded = self._encode(audio[first:last])
+                else:
+                    first, last = start, end
+                language = language or self._language(encoded)
+                said = self._transcribe(audio[first:last], encoded, language, max(v.probability for v in inside))
+                spoken = language if said else spoken
+                moved = first / settings.SAMPLE_RATE
+                segments += [Segment(round(moved + s.start, 2), round(moved + s.end, 2), s.text) for s in said]
             mean = np.average(states, axis=0, weights=frames)
             return Heard(Transcript(spoken, tuple(segments)), (mean / np.linalg.norm(mean)).astype(np.float32))
 
-    def _transcribe(self, piece: np.ndarray, encoded: Any, language: str) -> list[Segment]:
+    def _transcribe(self, piece: np.ndarray, encoded: Any, language: str, voice: float) -> list[Segment]:
         """Decode on the short window, again on the full one where that looks unsure; nothing where it still does."""
         seconds = len(piece) / settings.SAMPLE_RATE
         decoded, segments = self._decode(encoded, language, seconds)
         doubt = _unsure(decoded, segments) or _echoes(segments, seconds)
-        if doubt and seconds + MARGIN < WINDOW:
+        if doubt and _window(seconds) < WINDOW:
             log.info("decoded again on the full window: %s", doubt)
-            decoded, segments = self._decode(self._encode(piece, WINDOW), language, seconds)
-        if doubt := _unsure(decoded, segments) or _no_speech(decoded):
+            decoded, segments = self._decode(self._encode(piece, window=WINDOW), language, seconds)
+        if doubt := _unsure(decoded, segments) or _no_speech(decoded, voice):
             log.info("no text is kept: %s", doubt)
             return []
         kept = [s for s in segments if s.start < seconds]
@@ -193,15 +220,15 @@ class Whisper:
         decoded = self.engine.decode(encoded, language, beams=BEAMS, max_tokens=limit)
         return decoded, self._segments(decoded.tokens, language)
 
-    def _encode(self, audio: np.ndarray, window: float) -> Any:
-        """Encoder states of the sound in a window of that many seconds."""
-        samples = int(round(min(window, WINDOW) * settings.SAMPLE_RATE / FRAME)) * FRAME
+    def _encode(self, audio: np.ndarray, *, window: float | None = None) -> Any:
+        """Encoder states of the sound in a window of that many seconds; None means one that fits the sound."""
+        window = window or _window(len(audio) / settings.SAMPLE_RATE)
+        samples = round(window * settings.SAMPLE_RATE / FRAME) * FRAME
         return self.engine.encode(np.pad(audio, (0, max(0, samples - len(audio))))[:samples])
 
-    def _pool(self, encoded: Any, seconds: float) -> np.ndarray:
+    def _pool(self, encoded: Any, samples: int) -> np.ndarray:
         """The mean state of the frames that hold sound, L2-normalised."""
-        frames = self.engine.states(encoded)
-        mean = frames[: max(1, int(seconds * settings.SAMPLE_RATE / FRAME))].mean(axis=0)
+        mean = self.engine.states(encoded)[: max(1, samples // FRAME)].mean(axis=0)
         return (mean / np.linalg.norm(mean)).astype(np.float32)
 
     def _language(self, encoded: Any) -> str:
@@ -252,10 +279,17 @@ def _echoes(segments: Sequence[Segment], seconds: float) -> str:
     return "it goes on after the end of the sound" if any(s.start >= seconds for s in segments) else ""
 
 
-def _no_speech(decoded: Decoded) -> str:
-    if decoded.no_speech > NO_SPEECH and decoded.logprob < DOUBTFUL:
-        return f"no speech ({decoded.no_speech:.2f}) and a log-probability of {decoded.logprob:.2f}"
+def _no_speech(decoded: Decoded, voice: float) -> str:
+    """Why there was no speech after all, or nothing. Two witnesses, Whisper and the voice detector; a sure text needs neither."""
+    if decoded.logprob >= DOUBTFUL:
+        return ""
+    if voice < UNSURE_VOICE or (voice < SURE_VOICE and decoded.no_speech > NO_SPEECH):
+        return f"a voice of {voice:.2f}, no speech of {decoded.no_speech:.2f}, a log-probability of {decoded.logprob:.2f}"
     return ""
+
+
+def _window(seconds: float) -> float:
+    return min(WINDOW, max(SHORTEST, seconds + MARGIN))
 
 
 def _check_language(language: str) -> None:
