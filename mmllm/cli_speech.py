@@ -23,8 +23,8 @@ def transcribe(
     """What is said in recordings, with times; nothing for a sound without speech."""
     from mmllm import weights
     from mmllm.media import denoise as gate
-    from mmllm.media import load_audio
-    from mmllm.speech import open_transcriber
+    from mmllm.media import load_audio, normalise_loudness
+    from mmllm.speech import open_transcriber, voices
 
     engine = settings.whisper_engine(engine)
     name = settings.preset(preset).whisper
@@ -38,7 +38,10 @@ def transcribe(
         except MediaError as error:
             failed.append(error)
             continue
-        heard = whisper.hear(gate(audio) if denoise else audio, language=language).transcript
+        # A lion's roar that was gated sounds like a voice: what has none before is left as it is.
+        if denoise and voices(normalise_loudness(audio)):
+            audio = gate(audio)
+        heard = whisper.hear(audio, language=language).transcript
         segments = [{"start": s.start, "end": s.end, "text": s.text} for s in heard.segments]
         answers.append({"file": str(file), "text": heard.text, "language": heard.language, "segments": segments})
         if not as_json:

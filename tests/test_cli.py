@@ -147,8 +147,12 @@ def test_transcribe_names_the_bad_file_and_keeps_the_good(listener, tmp_path):
 
 
 def test_transcribe_refuses_an_unknown_engine_and_denoise_without_its_extra(tiny, listener, monkeypatch, tmp_path):
+    from mmllm import speech
+
     good = sound(tmp_path / "good.wav", 1)
     monkeypatch.setitem(sys.modules, "noisereduce", None)
+    assert run(app, ["transcribe", good, "--denoise", "--preset", "tiny"]).exit_code == 0  # a tone has no voice to bring out
+    monkeypatch.setattr(speech, "voices", lambda audio: [speech.Voice(0, len(audio), 0.9)])
     result = run(app, ["transcribe", good, "--denoise", "--preset", "tiny"])
     assert result.exit_code == 1 and "mmllm[denoise]" in result.stderr
     result = run(app, ["transcribe", good, "--engine", "kaldi", "--preset", "tiny"])

@@ -15,7 +15,7 @@ from tests.conftest import STAMPS
 
 pytestmark = pytest.mark.real
 MEDIA = STAMPS / "media"
-SPOKEN = {"animals-marsupials-wombat_voice.ogg": "wombat", "animals-marsupials-koala_voice.ogg": "koala"}
+SPOKEN = {"animals-insects-grasshopper_voice.ogg": "grasshopper", "animals-mammals-badger_voice.ogg": "badger"}
 EFFECTS = (
     "animals-birds-crow_sound.ogg",
     "animals-mammals-cats-lion_sound.ogg",
@@ -57,9 +57,9 @@ def test_sounds_without_speech_give_no_text(ear):
 
 
 def test_a_quiet_recording_is_heard_as_a_loud_one(ear):
-    loud = load_audio(MEDIA / "animals-marsupials-wombat_voice.ogg")
-    a, b = ear.hear(loud, language="en"), ear.hear(loud * 0.2, language="en")
-    assert a.transcript.text == b.transcript.text and a.state @ b.state > 0.99
+    loud = load_audio(MEDIA / "animals-insects-grasshopper_voice.ogg")
+    a, b = ear.hear(loud, language="en"), ear.hear(loud * 0.3, language="en")
+    assert a.transcript.text == b.transcript.text != "" and a.state @ b.state > 0.99
 
 
 def test_names_in_a_long_recording_have_their_times(ear):
