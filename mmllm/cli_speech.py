@@ -16,7 +16,9 @@ def transcribe(
     files: Annotated[list[Path], typer.Argument(help="Recordings: WAV, FLAC, Ogg, MP3, WebM or M4A.")],
     engine: Annotated[str | None, typer.Option(help="faster-whisper (the default) or openai-whisper.")] = None,
     language: Annotated[str | None, typer.Option(help="A code such as en or zh; otherwise it is detected.")] = None,
-    denoise: Annotated[bool, typer.Option("--denoise", help="Gate steady noise away first (extra denoise).")] = False,
+    denoise: Annotated[
+        bool, typer.Option("--denoise", help="Gate steady noise away first; seldom helps (extra denoise).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list: file, text, language, segments.")] = False,
     preset: Annotated[str, typer.Option(help="Whose Whisper: mini, base or large.")] = "mini",
 ) -> None:
