@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmllm import __version__, settings
+from mmllm import __version__, cli_speech, settings
 from mmllm.errors import MmllmError, QueryError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split(".")[0] + ".")
@@ -511,6 +511,9 @@ def chat(folder: Index) -> None:
             typer.echo(f"error: {error}", err=True)
 
 
+app.command()(guarded(cli_speech.transcribe))
+
+
 @app.command()
 @guarded
 def serve(
@@ -535,7 +538,18 @@ def doctor() -> None:
     from mmllm import weights
 
     typer.echo(f"mmllm {__version__}, Python {platform.python_version()}, {settings.threads()} threads, home {settings.home()}")
-    for package in ("torch", "transformers", "peft", "open_clip_torch", "faster-whisper", "chromadb", "gradio", "langchain-core"):
+    for package in (
+        "torch",
+        "transformers",
+        "peft",
+        "open_clip_torch",
+        "faster-whisper",
+        "openai-whisper",
+        "noisereduce",
+        "chromadb",
+        "gradio",
+        "langchain-core",
+    ):
         try:
             typer.echo(f"{package:18} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:

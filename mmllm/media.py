@@ -14,10 +14,12 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from mmllm import settings
-from mmllm.errors import MediaError
+from mmllm.errors import MediaError, MissingExtraError
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 AUDIO_FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
+LOUDNESS, QUIET, MAX_GAIN = -20.0, -50.0, 20.0
+"""dBFS RMS that speech is brought to; dBFS RMS below which a block is silence; dB of gain at most."""
 
 
 def _bytes_of(source: Any, limit: int, what: str) -> tuple[bytes, str]:
@@ -127,6 +129,38 @@ def load_audio(source: Any) -> np.ndarray:
         raise MediaError(f"{name} is too long", expected=f"at most {settings.MAX_AUDIO_SECONDS:.0f} s")
     peak = float(np.abs(samples).max())
     return samples / peak if peak > 1.0 else samples
+
+
+def normalise_loudness(audio: np.ndarray) -> np.ndarray:
+    """Mono float32 [n] -> the same, its louder parts at LOUDNESS dBFS RMS; never clipped, silence untouched.
+
+    Whisper's spectrogram keeps the absolute level, so a quiet microphone is another input to it than a loud one. The level is
+    the mean power of 100 ms blocks gated as in ITU-R BS.1770: blocks below QUIET are silence, and of the rest those 10 dB
+    below their mean are pauses. The gain is at most MAX_GAIN dB either way, so that noise does not become a shout.
+
+    >>> float(np.abs(normalise_loudness(np.zeros(16000, np.float32))).max())
+    0.0
+    """
+    size = settings.SAMPLE_RATE // 10
+    blocks = np.pad(audio, (0, -len(audio) % size)).reshape(-1, size)
+    power = np.square(blocks, dtype=np.float64).mean(axis=1)
+    power = power[power > 10 ** (QUIET / 10)]
+    if not power.size:
+        return audio
+    level = 10 * np.log10(power[power >= power.mean() / 10].mean())
+    gain = 10 ** (float(np.clip(LOUDNESS - level, -MAX_GAIN, MAX_GAIN)) / 20)
+    return (audio * min(gain, 1.0 / float(np.abs(audio).max()))).astype(np.float32)
+
+
+def denoise(audio: np.ndarray) -> np.ndarray:
+    """Mono float32 [n] at 16 kHz with its steady noise gated away (noisereduce, spectral gating; extra `denoise`)."""
+    try:
+        import noisereduce
+    except ImportError:
+        raise MissingExtraError("noisereduce", "denoise") from None
+    if not np.any(audio):
+        return audio
+    return noisereduce.reduce_noise(y=audio, sr=settings.SAMPLE_RATE, stationary=True).astype(np.float32)
 
 
 def _browser_audio(data: bytes, name: str) -> tuple[int, np.ndarray]:

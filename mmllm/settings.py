@@ -42,6 +42,7 @@ MAX_AUDIO_SECONDS = 600.0
 MAX_QUERY_CHARS = 2_000
 SAMPLE_RATE = 16_000
 SEED = 17
+WHISPER_ENGINES = ("faster-whisper", "openai-whisper")
 
 
 def preset(name: str) -> Preset:
@@ -80,6 +81,19 @@ def threads() -> int:
             raise MmllmError(f"MMLLM_THREADS={value!r}", expected="a whole number from 1", do="unset it")
         return int(value)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def whisper_engine(asked: str | None = None) -> str:
+    """The program that runs Whisper's weights: the one asked for, else `MMLLM_WHISPER_ENGINE`, else faster-whisper.
+
+    >>> whisper_engine("openai-whisper")
+    'openai-whisper'
+    """
+    value = asked or os.environ.get("MMLLM_WHISPER_ENGINE") or WHISPER_ENGINES[0]
+    if value not in WHISPER_ENGINES:
+        where = "the Whisper engine" if asked else "MMLLM_WHISPER_ENGINE"
+        raise MmllmError(f"{where} is {value!r}", expected=" or ".join(WHISPER_ENGINES))
+    return value
 
 
 def quiet_libraries() -> None:

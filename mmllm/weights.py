@@ -208,6 +208,21 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def derived(folder: Path, kind: str, convert: Callable[[Path, Path], None]) -> Path:
+    """Another layout of the weights in `folder`, made once by `convert(folder, empty folder)` and kept in the cache."""
+    target = settings.home() / "weights" / f"{folder.name}-{kind}" / fingerprint(folder)
+    if not (target / RECORD).is_file():
+        name = f"{folder.name}-{kind}"
+        with _staging(name) as stage:
+            convert(folder, stage)
+            record = {"name": name, "source": f"derived:{folder}", "files": _hashes(stage)}
+            (stage / RECORD).write_text(json.dumps(record, indent=1))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _publish(stage, target)
+            log.info("%s: made from %s", name, folder)
+    return target
+
+
 def source_of(name: str) -> str:
     """Where the weights on this machine came from."""
     record = path(name) / RECORD
@@ -254,9 +269,12 @@ def _publish(stage: Path, target: Path) -> None:
             raise
 
 
+def _hashes(stage: Path) -> dict[str, str]:
+    return {str(p.relative_to(stage)): file_sha256(p) for p in sorted(stage.rglob("*")) if p.is_file()}
+
+
 def _write_record(w: Weights, source: str, stage: Path) -> None:
-    files = {str(p.relative_to(stage)): file_sha256(p) for p in sorted(stage.rglob("*")) if p.is_file()}
-    record = {"name": w.name, "source": source, "licence": w.licence, "files": files}
+    record = {"name": w.name, "source": source, "licence": w.licence, "files": _hashes(stage)}
     (stage / RECORD).write_text(json.dumps(record, indent=1))
 
 

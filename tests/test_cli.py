@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -94,3 +95,65 @@ def test_rerank_verify_stats_and_chat(shop_index):
 def test_unknown_weights_and_presets():
     assert "unknown weights" in run(app, ["models", "path", "gpt-9"]).stderr
     assert "unknown preset" in run(app, ["models", "pull", "--preset", "huge"]).stderr
+
+
+@pytest.fixture
+def listener(tiny, monkeypatch):
+    """The preset's Whisper says how many seconds it heard; nothing of the command is replaced but the weights."""
+    from mmllm import speech, weights
+    from mmllm.types import Segment, Transcript
+
+    class Clock:
+        def hear(self, audio, *, language=None):
+            if not np.any(audio):
+                return speech.Heard(Transcript(), np.zeros(1))
+            return speech.Heard(Transcript(language or "en", (Segment(0.0, 1.0, f"{len(audio) / 16000:.1f} s"),)), np.zeros(1))
+
+    asked = []
+    monkeypatch.setattr(weights, "pull", lambda name: asked.append(name))
+    monkeypatch.setattr(speech, "open_transcriber", lambda name, *, engine=None: asked.append((name, engine)) or Clock())
+    return asked
+
+
+def sound(file, seconds, level=0.1):
+    import soundfile
+
+    soundfile.write(file, (level * np.sin(np.arange(int(seconds * 16000)) * 0.3)).astype(np.float32), 16000)
+    return str(file)
+
+
+def test_transcribe_prints_times_or_json(listener, tmp_path):
+    spoken, silent = sound(tmp_path / "a.wav", 2), sound(tmp_path / "b.wav", 1, 0.0)
+    found = run(app, ["transcribe", spoken, silent, "--json", "--preset", "tiny", "--language", "de"])
+    first, second = json.loads(found.stdout)
+    segment = {"start": 0.0, "end": 1.0, "text": "2.0 s"}
+    assert first == {"file": spoken, "text": "2.0 s", "language": "de", "segments": [segment]}
+    assert second == {"file": silent, "text": "", "language": None, "segments": []}
+    plain = run(app, ["transcribe", spoken, silent, "--preset", "tiny", "--engine", "openai-whisper"])
+    assert "0.00    1.00  2.0 s" in plain.stdout and "b.wav: no speech was heard" in plain.stdout
+    assert listener[-1] == ("whisper-tiny-none", "openai-whisper")
+
+
+def test_transcribe_names_the_bad_file_and_keeps_the_good(listener, tmp_path):
+    good = sound(tmp_path / "good.wav", 2)
+    (tmp_path / "bad.wav").write_bytes(b"RIFFnonsense")
+    result = run(app, ["transcribe", str(tmp_path / "bad.wav"), good, "--json", "--preset", "tiny"])
+    assert result.exit_code == 1 and [a["file"] for a in json.loads(result.stdout)] == [good]
+    assert "bad.wav is not a sound" in result.stderr and "error: 1 of 2 files" in result.stderr
+    alone = run(app, ["transcribe", str(tmp_path / "bad.wav"), "--preset", "tiny"])
+    assert alone.exit_code == 1 and len(alone.stderr.splitlines()) == 1 and "bad.wav is not a sound" in alone.stderr
+    missing = run(app, ["transcribe", str(tmp_path / "none.wav"), "--preset", "tiny"])
+    assert missing.exit_code == 1 and "none.wav is not a file" in missing.stderr
+
+
+def test_transcribe_refuses_an_unknown_engine_and_denoise_without_its_extra(tiny, listener, monkeypatch, tmp_path):
+    from mmllm import speech
+
+    good = sound(tmp_path / "good.wav", 1)
+    monkeypatch.setitem(sys.modules, "noisereduce", None)
+    assert run(app, ["transcribe", good, "--denoise", "--preset", "tiny"]).exit_code == 0  # a tone has no voice to bring out
+    monkeypatch.setattr(speech, "voices", lambda audio: [speech.Voice(0, len(audio), 0.9)])
+    result = run(app, ["transcribe", good, "--denoise", "--preset", "tiny"])
+    assert result.exit_code == 1 and "mmllm[denoise]" in result.stderr
+    result = run(app, ["transcribe", good, "--engine", "kaldi", "--preset", "tiny"])
+    assert result.exit_code == 1 and "engine is 'kaldi'; expected faster-whisper or openai-whisper" in result.stderr

@@ -19,6 +19,8 @@ ORDER = [
     "projection",
     "clip_mini",
     "encoders",
+    "whisper_weights",
+    "whisper_engines",
     "speech",
     "fusion",
     "lm",
@@ -36,6 +38,7 @@ ORDER = [
     "contrast",
     "train_clip",
     "ui",
+    "cli_speech",
     "cli",
 ]
 # Loaded where they are needed, because they stand above or are heavy; each with its reason in the code.
@@ -45,7 +48,9 @@ ONLY = {
     "gradio": {"ui"},
     "peft": {"lm", "adapter", "train"},
     "langchain_core": {"langchain"},
-    "typer": {"cli"},
+    "typer": {"cli", "cli_speech"},
+    "whisper": {"whisper_engines"},
+    "noisereduce": {"media"},
 }
 
 

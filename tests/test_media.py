@@ -51,17 +51,18 @@ def test_audio_becomes_mono_16k(tmp_path):
     assert np.allclose(whole, tone[:1600], atol=1e-3)
 
 
-def test_browser_audio(tmp_path):
+@pytest.mark.parametrize(("name", "codec", "form"), [("a.webm", "libopus", "s16"), ("a.m4a", "aac", "fltp")])
+def test_browser_audio(tmp_path, name, codec, form):
     import av
 
-    with av.open(str(tmp_path / "a.webm"), "w", format="webm") as out:
-        stream = out.add_stream("libopus", rate=48000, layout="mono")
-        samples = (np.sin(np.arange(48000) * 0.05) * 10000).astype(np.int16)[None]
-        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+    with av.open(str(tmp_path / name), "w", format="webm" if name.endswith("webm") else "mp4") as out:
+        stream = out.add_stream(codec, rate=48000, layout="mono")
+        samples = (np.sin(np.arange(48000) * 0.05) * (10000 if form == "s16" else 0.3))[None]
+        frame = av.AudioFrame.from_ndarray(samples.astype(np.int16 if form == "s16" else np.float32), format=form, layout="mono")
         frame.sample_rate = 48000
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             out.mux(packet)
-    got = load_audio(tmp_path / "a.webm")
+    got = load_audio(tmp_path / name)
     assert 15500 <= len(got) <= 16800 and np.abs(got).max() > 0.1
 
 
