@@ -15,14 +15,10 @@ from pathlib import Path
 
 import torch
 
+from eval.machine import pressure
 from mmllm.lm import LanguageModel
 
 CANDIDATES, PREFIX, SOFT, TEXT = 50, 256, 4, 48
-
-
-def pressure() -> str:
-    file = Path("/proc/pressure/cpu")
-    return file.read_text().splitlines()[0] if file.is_file() else "unknown"
 
 
 def main() -> int:

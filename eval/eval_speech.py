@@ -7,13 +7,9 @@ languages, times of short turns, sounds without speech, white noise. Writes coun
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import platform
 import re
 import statistics
-import subprocess
 import sys
 import time
 import unicodedata
@@ -25,7 +21,7 @@ import jiwer
 import numpy as np
 from whisper.normalizers import EnglishTextNormalizer
 
-from eval.bench_rerank import pressure
+from eval.machine import machine, pressure
 from mmllm import settings, weights
 from mmllm.media import denoise, load_audio
 from mmllm.speech import open_transcriber
@@ -228,19 +224,6 @@ def noisy(sides: Sides, clips: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def machine() -> dict[str, Any]:
-    """Where and with what this ran."""
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return {
-        "commit": git.stdout.strip(),
-        "date": datetime.date.today().isoformat(),
-        "python": platform.python_version(),
-        "versions": {p: importlib.metadata.version(p) for p in PACKAGES},
-        "threads": settings.threads(),
-        "weights": {WEIGHTS: weights.fingerprint(weights.path(WEIGHTS))},
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run everything and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -249,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("eval/results/encoders_speech.json"))
     chosen = parser.parse_args(arguments)
     settings.quiet_libraries()
-    result = machine() | {"notes": NOTES}
+    result = machine(PACKAGES, (WEIGHTS,)) | {"notes": NOTES}
 
     def say(line: str) -> None:
         sys.stdout.write(line + "\n")

@@ -89,7 +89,7 @@ def adapt(
     after = recall(ranks(found, *tested))
     kept = _mean(after) > _mean(before)
     if kept:
-        refit(index, found, clip=encoders.clip.fingerprint)
+        refit(index, found, encoders)
     return AdaptReport(len(train), len(held), before, after, kept, round(time.monotonic() - started, 1))
 
 

@@ -10,6 +10,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from safetensors.numpy import save_file
 
 from mmllm import adapter as adapters
 from mmllm import catalog, lm, projection, settings, weights
+from mmllm.caption import PhraseCaptioner
 from mmllm.encoders import Encoders
 from mmllm.errors import IndexStateError
 from mmllm.fusion import FusionConfig
@@ -40,7 +42,7 @@ from mmllm.store import (
     write_payloads,
     writer_lock,
 )
-from mmllm.types import MODALITIES, Item, Segment, Transcript
+from mmllm.types import MODALITIES, Caption, Item, Segment, Transcript
 from mmllm.vector_store import VectorStore
 
 log = logging.getLogger(__name__)
@@ -62,10 +64,11 @@ class BuildReport:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One modality of one item: named vectors, and a transcript where it is a sound."""
+    """One modality of one item: named vectors, a transcript where it is a sound, a caption where a model wrote one."""
 
     vectors: Mapping[str, np.ndarray]
     transcript: Transcript = Transcript()
+    caption: Caption = Caption()
 
 
 def build_index(
@@ -113,7 +116,7 @@ def build_index(
                 used = {own[modality] for own in hashes if modality in own}
                 if spare := {h: e for h, e in kept[modality].items() if h in used}:
                     _write_partial(out, modality, fingerprints, spare)
-        _write(out, cat.items, hashes, known, trained, heads or encoders.clip.base)
+        _write(out, cat.items, hashes, known, trained, heads or encoders.clip.base, encoders)
         # The LM's weight belongs to the language model and the adapter; another catalog does not unmake it.
         keep_blend = old is not None and old.adapter_fingerprint == current["adapter_fingerprint"]
         blend = dict(old.blend) if old is not None and keep_blend else {}
@@ -123,20 +126,19 @@ def build_index(
         return BuildReport(len(cat.items), encoded, len(cat.problems), True)
 
 
-def refit(out: Path, heads: Heads, *, clip: str) -> None:
-    """Put projections trained on this index into it: anchors and fused vectors are computed again, nothing is encoded."""
+def refit(out: Path, heads: Heads, encoders: Encoders) -> None:
+    """Put projections trained on this index into it: what follows from them is computed again, nothing is encoded."""
     with writer_lock(out):
         store = Store(out)
-        old = store.manifest
+        old, payloads = store.manifest, store.payloads
         values = {m: store.features[m]["values"] for m in MODALITIES}
         pictured, words = store.features["image"]["present"], store.features["words"]
         folder = None if old.adapter == "untrained" else Path(old.adapter)
-        trained = load_adapter(folder, settings.preset(old.preset), old.widths, old.encoders)
+        trained = load_adapter(folder, encoders.preset, old.widths, old.encoders)
+        anchored = anchors(heads, values["image"], pictured, words["values"], words["present"].astype(bool))
         (out / MANIFEST).unlink()
-        projection.save(heads, out / HEADS, clip=clip)
-        anchor, anchored = anchors(heads, values["image"], pictured, words["values"], words["present"].astype(bool))
-        save_arrays(out / "features" / "anchor.safetensors", {"values": anchor, "present": anchored})
-        save_arrays(out / "fused.safetensors", fuse_all(trained, values, anchor, anchored))
+        projection.save(heads, out / HEADS, clip=encoders.clip.fingerprint)
+        _derive(out, payloads, values, anchored, trained, heads, encoders)
         write_manifest(out, replace(old, heads=heads.fingerprint(), files=_file_hashes(out)))
         _open_chroma(out)
 
@@ -232,7 +234,8 @@ def _kept(out: Path, old: Manifest | None, fingerprints: Mapping[str, str]) -> d
                 if modality in WORDED and words["present"][row, WORDED.index(modality)]:
                     vectors["words"] = words["values"][row, WORDED.index(modality)]
                 transcript = payload.transcript if modality == "audio" else Transcript()
-                kept[modality][payload.hashes[modality]] = Encoded(vectors, transcript)
+                caption = payload.caption if modality == "image" else Caption()
+                kept[modality][payload.hashes[modality]] = Encoded(vectors, transcript, caption)
     except (OSError, SafetensorError, KeyError) as error:
         log.warning("the index in %s cannot be read (%s): everything is encoded again", out, error)
         return {m: {} for m in MODALITIES}
@@ -248,12 +251,13 @@ def _read_partial(out: Path, modality: str, fingerprints: Mapping[str, str]) -> 
     for file in sorted((out / ".partial" / _partial_key(fingerprints)).glob(f"{modality}-*.safetensors")):
         try:
             with safe_open(file, framework="numpy") as tensors:
-                for name, text in json.loads(tensors.metadata()["transcripts"]).items():
+                for name, text in json.loads(tensors.metadata()["said"]).items():
                     segments = tuple(Segment(**s) for s in text["segments"])
+                    caption = Caption(**(text["caption"] | {"phrases": tuple(text["caption"]["phrases"])}))
                     vectors = {"values": tensors.get_tensor(f"{name}/values")}
                     if f"{name}/words" in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
                         vectors["words"] = tensors.get_tensor(f"{name}/words")
-                    found[name] = Encoded(vectors, Transcript(text["language"], segments))
+                    found[name] = Encoded(vectors, Transcript(text["language"], segments), caption)
         except SafetensorError as error:
             log.warning("%s is damaged (%s): its items are encoded again", file, error)
     return found
@@ -263,10 +267,10 @@ def _write_partial(out: Path, modality: str, fingerprints: Mapping[str, str], ch
     folder = out / ".partial" / _partial_key(fingerprints)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"{h}/{n}": np.ascontiguousarray(v) for h, e in chunk.items() for n, v in e.vectors.items()}
-    transcripts = {h: asdict(e.transcript) for h, e in chunk.items()}
+    said = {h: asdict(e.transcript) | {"caption": asdict(e.caption)} for h, e in chunk.items()}
     file = folder / f"{modality}-{hashlib.sha256(''.join(chunk).encode()).hexdigest()[:12]}.safetensors"
     part = file.with_suffix(".part")
-    save_file(tensors, part, metadata={"transcripts": json.dumps(transcripts)})
+    save_file(tensors, part, metadata={"said": json.dumps(said)})
     part.rename(file)
 
 
@@ -308,8 +312,12 @@ def _encode(
         rows = zip(encoders.text.encode(texts), encoders.clip.text_features(texts), strict=True)
         return [Encoded({"values": v, "words": w}) for v, w in rows]
     if modality == "image":
-        pictures = [load_image(cat.folder / str(i.image)) for i in items]
-        return [Encoded({"values": v}) for v in encoders.clip.image_features(pictures)]
+        with ThreadPoolExecutor(settings.threads()) as pool:
+            pictures = list(pool.map(lambda i: load_image(cat.folder / str(i.image)), items))
+        writer = encoders.captioner
+        captions = writer.caption(pictures) if writer else [Caption()] * len(pictures)
+        rows = zip(encoders.clip.image_features(pictures), captions, strict=True)
+        return [Encoded({"values": v}, caption=c) for v, c in rows]
     return [_encode_sounds(item, cat.folder, encoders, language) for item in items]
 
 
@@ -357,6 +365,7 @@ def _write(
     known: Mapping[str, Mapping[str, Encoded]],
     trained: adapters.Adapter,
     heads: Heads,
+    encoders: Encoders,
 ) -> None:
     (out / MANIFEST).unlink(missing_ok=True)  # from here until the new one is written, the index says it is unfinished
     n, sizes = len(items), trained.fusion.config.widths
@@ -374,15 +383,63 @@ def _write(
                     w = WORDED.index(modality)
                     words[row, w], worded[row, w] = encoded.vectors["words"], True
         transcript = known["audio"][own["audio"]].transcript if "audio" in own else Transcript()
-        payloads.append(Payload(item, transcript, "", own))
+        caption = known["image"][own["image"]].caption if "image" in own else Caption()
+        payloads.append(Payload(item, transcript, caption, own))
     for m, modality in enumerate(MODALITIES):
         save_arrays(out / "features" / f"{modality}.safetensors", {"values": values[modality], "present": present[:, m]})
     save_arrays(out / "features" / "words.safetensors", {"values": words, "present": worded})
-    anchor, anchored = anchors(heads, values["image"], present[:, 1], words, worded)
-    save_arrays(out / "features" / "anchor.safetensors", {"values": anchor, "present": anchored})
-    save_arrays(out / "fused.safetensors", fuse_all(trained, values, anchor, anchored))
+    _derive(out, payloads, values, anchors(heads, values["image"], present[:, 1], words, worded), trained, heads, encoders)
+
+
+def _derive(
+    out: Path,
+    payloads: Sequence[Payload],
+    values: Mapping[str, np.ndarray],
+    anchored: tuple[np.ndarray, np.ndarray],
+    trained: adapters.Adapter,
+    heads: Heads,
+    encoders: Encoders,
+) -> None:
+    """What follows from features and projections without encoding an item: anchors, fused vectors, phrase captions, BM25."""
+    anchor, present = anchored
+    save_arrays(out / "features" / "anchor.safetensors", {"values": anchor, "present": present})
+    save_arrays(out / "fused.safetensors", fuse_all(trained, values, anchor, present))
+    if not encoders.preset.captioner:
+        payloads = _phrase_captions(out, payloads, anchor[:, 1], present[:, 1], heads, encoders)
     write_payloads(out / "items.parquet", payloads)
     Bm25.build(payloads, out / "bm25")
+
+
+def _phrase_captions(
+    out: Path, payloads: Sequence[Payload], images: np.ndarray, pictured: np.ndarray, heads: Heads, encoders: Encoders
+) -> list[Payload]:
+    """Payloads with captions by PhraseCaptioner; the phrases' features are kept beside, for they change with the attributes only."""
+
+    def encode_texts(texts: Sequence[str]) -> np.ndarray:
+        key = hashlib.sha256("\n".join([encoders.clip.fingerprint, *texts]).encode()).hexdigest()
+        file = out / "phrases.safetensors"
+        if file.is_file():
+            try:
+                with safe_open(file, framework="numpy") as kept:
+                    if kept.metadata().get("key") == key:
+                        return heads.project(kept.get_tensor("features"), "text")
+            except SafetensorError as error:
+                log.warning("%s is damaged (%s): the phrases are encoded again", file, error)
+        features = encoders.clip.text_features(texts)
+        save_file({"features": features}, file, metadata={"key": key})
+        return heads.project(features, "text")
+
+    captioner = PhraseCaptioner(
+        [p.item for p in payloads],
+        images,
+        pictured,
+        encode_images=lambda pictures: heads.project(encoders.clip.image_features(pictures), "image"),
+        encode_texts=encode_texts,
+        name=encoders.preset.clip,
+    )
+    rows = np.flatnonzero(pictured).tolist()
+    captions = dict(zip(rows, captioner.caption_vectors(images[rows], own=rows), strict=True))
+    return [replace(p, caption=captions.get(n, Caption())) for n, p in enumerate(payloads)]
 
 
 def anchors(

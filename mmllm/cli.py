@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from mmllm import __version__, cli_speech, settings
+from mmllm import __version__, cli_data, cli_speech, cli_train, settings
 from mmllm.errors import MmllmError, QueryError
+from mmllm.progress import Progress
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split(".")[0] + ".")
 models = typer.Typer(no_args_is_help=True, help="Frozen weights: where they come from and whether they are intact.")
@@ -62,25 +62,6 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
             raise typer.Exit(130) from None
 
     return run
-
-
-class Progress:
-    """One bar per stage on stderr, when that is a terminal; otherwise a line per stage."""
-
-    def __init__(self) -> None:
-        self.bar: Any = None
-        self.stage = ""
-
-    def __call__(self, stage: str, done: int, of: int) -> None:
-        if not sys.stderr.isatty():
-            if done >= of:
-                typer.echo(f"{stage}: {of} encoded", err=True)
-            return
-        if stage != self.stage:
-            self.bar, self.stage = typer.progressbar(length=of, label=f"{stage:>6}", file=sys.stderr), stage
-        self.bar.update(done - self.bar.pos)
-        if done >= of:
-            self.bar.render_finish()
 
 
 # ---- models ------------------------------------------------------------------------------------------------------
@@ -161,6 +142,31 @@ def import_stamps(
     from mmllm.importers.stamps import import_stamps as run
 
     typer.echo(f"{run(out, source=source, cache=cache)} items in {out}")
+
+
+@importers.command("emoji")
+@guarded
+def import_emoji(
+    out: Out,
+    style: Annotated[str, typer.Option(help="noto, openmoji, twemoji, fluent, separated by commas; none means all.")] = "",
+    cache: Annotated[Path | None, typer.Option(help="Keep the downloaded packages here.")] = None,
+) -> None:
+    """Emoji with Unicode CLDR names and keywords, in four drawing styles (Debian and npm; needs npm)."""
+    from mmllm.importers.emoji import STYLES
+    from mmllm.importers.emoji import import_emoji as run
+
+    typer.echo(f"{run(out, styles=_columns(style) or STYLES, cache=cache)} items in {out}")
+
+
+@importers.command("openclipart")
+@guarded
+def import_openclipart(
+    out: Out, cache: Annotated[Path | None, typer.Option(help="Keep the downloaded packages here.")] = None
+) -> None:
+    """Open Clip Art Library: drawings with titles and keywords (Debian, public domain)."""
+    from mmllm.importers.openclipart import import_openclipart as run
+
+    typer.echo(f"{run(out, cache=cache)} items in {out}")
 
 
 @importers.command("movielens")
@@ -563,22 +569,9 @@ def doctor() -> None:
         typer.echo(f"{program:18} {shutil.which(program) or 'missing (only the stamps demo needs it)'}")
 
 
-@train.command("clip")
-@guarded
-def train_clip(
-    recipe: Annotated[Path, typer.Option(help="A recipe.toml, such as adapters/clip-mini/recipe.toml.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for heads, recipe and metrics.")],
-    work: Annotated[Path | None, typer.Option(help="Keep catalogs and features here, so that a stopped run goes on.")] = None,
-) -> None:
-    """Train clip-mini's two projections on the catalogs its recipe names."""
-    from mmllm import weights
-    from mmllm.train_clip import ClipRecipe
-    from mmllm.train_clip import train_clip as run
-
-    for name in ("efficientnet-lite0", "all-minilm-l6-v2"):
-        weights.pull(name)
-    metrics = run(ClipRecipe.read(recipe), out, work=work, progress=Progress())
-    typer.echo(json.dumps(metrics, indent=1))
+data.command("report")(guarded(cli_data.data_report))
+app.command()(guarded(cli_train.adapt))
+train.command("clip")(guarded(cli_train.train_clip))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,12 @@ query meets an item across modalities. Speech and sound are in `speech.py`.
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,12 +19,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mmllm import projection, settings, weights
 from mmllm.errors import WeightsError
 
 if TYPE_CHECKING:
+    from mmllm.caption import ModelCaptioner
     from mmllm.speech import Transcriber
+
+
+log = logging.getLogger(__name__)
 
 
 class Encoder(Protocol):
@@ -92,6 +101,8 @@ class ClipEncoder:
         self.tokenizer = open_clip.get_tokenizer(where)
         self.width: int = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["embed_dim"]
         self.base = projection.take(self.model, self.width)
+        self.model.visual = quicker(self.model.visual, image_size(self.model.visual))
+        self._pool = ThreadPoolExecutor(settings.threads())
         self.heads = projection.load(heads, clip=self.fingerprint, like=self.base) if heads else self.base
 
     def encode_images(self, images: Sequence[Image.Image], *, batch: int = 32) -> np.ndarray:
@@ -111,7 +122,9 @@ class ClipEncoder:
         return in_batches(texts, batch, self._run_texts, self.base.text.shape[1], key=len)
 
     def _run_images(self, images: list[Image.Image]) -> torch.Tensor:
-        return self.model.encode_image(torch.stack([self.preprocess(i) for i in images]))
+        # Pillow lets go of the interpreter while it resizes, so that the pictures of a batch are prepared side by side.
+        batch = torch.stack(list(self._pool.map(self.preprocess, images)))
+        return self.model.encode_image(batch.contiguous(memory_format=torch.channels_last))
 
     def _run_texts(self, texts: list[str]) -> torch.Tensor:
         inner = getattr(self.tokenizer, "tokenizer", None)
@@ -122,6 +135,43 @@ class ClipEncoder:
         else:
             tokens = self.tokenizer(texts)
         return self.model.encode_text(tokens)
+
+
+def image_size(visual: Any) -> tuple[int, int]:
+    """(height, width) that the tower reads."""
+    size = visual.image_size
+    return tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+
+
+def quicker(visual: Any, size: tuple[int, int]) -> Any:
+    """The same image tower for fewer operations: batch norms folded into their convolutions, channels last in memory.
+
+    Two to three times the pictures per second on a CPU for EfficientNet-lite0; a tower without batch norms comes back as it is, and so
+    does one whose output would change, which is tried on noise.
+    """
+    folded, count = copy.deepcopy(visual), 0
+    for module in list(folded.modules()):
+        last: Any = None
+        for name, child in list(module.named_children()):
+            if isinstance(last, nn.Conv2d) and isinstance(child, nn.BatchNorm2d):
+                if child.running_mean is None or child.running_var is None:
+                    return visual  # it normalises by the batch at hand, which cannot be folded
+                last.weight, last.bias = fuse_conv_bn_weights(
+                    last.weight, last.bias, child.running_mean, child.running_var, child.eps, child.weight, child.bias
+                )
+                setattr(module, name, getattr(child, "act", nn.Identity()))  # timm keeps the activation inside the norm
+                count += 1
+            last = child
+    if not count:
+        return visual
+    folded = folded.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        noise = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+        near = nn.functional.cosine_similarity(visual(noise), folded(noise)).min()
+    if near < 1 - 1e-5:
+        log.warning("folding the batch norms of the image tower changes its output (cosine %.6f): it runs as it is", near)
+        return visual
+    return folded
 
 
 class Encoders:
@@ -154,6 +204,15 @@ class Encoders:
         with self._lock:
             return open_transcriber(self.preset.whisper)
 
+    @cached_property
+    def captioner(self) -> ModelCaptioner | None:
+        """The captioning model; None where captions are phrases, which need no model of their own."""
+        from mmllm.caption import ModelCaptioner
+
+        name = self.preset.captioner
+        with self._lock:
+            return ModelCaptioner(weights.path(name), name=name) if name else None
+
     def fingerprints(self) -> dict[str, str]:
         """Encoder role -> "name:fingerprint", without loading any of them.
 
@@ -162,6 +221,8 @@ class Encoders:
         from mmllm.speech import PREPROCESSING
 
         names = {"text": self.preset.text, "clip": self.preset.clip, "whisper": self.preset.whisper}
+        if self.preset.captioner:
+            names["captioner"] = self.preset.captioner
         made = {role: f"{name}:{weights.fingerprint(weights.path(name))}" for role, name in names.items()}
         return made | {"whisper": f"{made['whisper']}:sound-{PREPROCESSING}"}
 

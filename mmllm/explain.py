@@ -39,6 +39,7 @@ def evidence(store: Store, query: Query, encoded: EncodedQuery, ranked: Ranked) 
     rows = [
         *_words(payload, encoded),
         *_transcript(payload, encoded),
+        *_caption(payload, encoded),
         *_vectors(store, row, encoded),
         *_neighbours(store, row, query),
     ]
@@ -94,6 +95,15 @@ def _transcript(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
     ][:1]
 
 
+def _caption(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
+    """The phrases of the caption that hold a word of the request, unless the catalog's own words say them already."""
+    asked = _asked(encoded)
+    item = payload.item
+    said = set(words(" ".join([item.title, item.text, *map(as_text, item.attributes.values())])))
+    fresh = [p for p in payload.caption.phrases if any(w in asked and w not in said for w in words(p))]
+    return [Evidence("caption", payload.caption.source, ", ".join(fresh), weight=payload.caption.confidence)] if fresh else []
+
+
 def _vectors(store: Store, row: int, encoded: EncodedQuery) -> list[Evidence]:
     anchor = store.features["anchor"]
     rows = []
@@ -140,6 +150,8 @@ def template(title: str, rows: Sequence[Evidence]) -> str:
             parts.append(f"its description says “{e.value}”")
         elif e.kind == "transcript":
             parts.append(f"its recording says “{e.value}” at {e.start:.1f} s")
+        elif e.kind == "caption":
+            parts.append(f"its picture seems to show “{e.value}”")
         elif e.kind == "picture":
             parts.append(f"its picture is close to {e.name} ({e.value})")
         elif e.kind == "meaning" and not parts:
@@ -164,6 +176,8 @@ def facts(rows: Iterable[Evidence]) -> str:
             lines.append(f'its description says "{e.value}"')
         elif e.kind == "transcript":
             lines.append(f'its recording says "{e.value}"')
+        elif e.kind == "caption":
+            lines.append(f"its picture seems to show {e.value}")
         elif e.kind == "neighbour":
             lines.append(f"it is close to {e.value}, which you liked")
     return "; ".join(lines)
@@ -181,7 +195,8 @@ def supported(sentence: str, title: str, rows: Sequence[Evidence]) -> list[str]:
     for e in rows:
         if e.kind != "modality":
             # "title" is no fact of a match in the title: "its title is fruit" would pass.
-            known |= set(words(e.value)) | set(words({"words": "description"}.get(e.kind, e.name) if e.name != "title" else ""))
+            name = {"words": "description", "caption": "seems"}.get(e.kind, e.name) if e.name != "title" else ""
+            known |= set(words(e.value)) | set(words(name))
     return [w for w in words(sentence) if w not in known]
 
 

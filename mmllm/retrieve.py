@@ -119,7 +119,9 @@ def _latin(token: str) -> list[str]:
 def searchable(payload: Payload) -> str:
     """What BM25 reads of an item: everything people may say about it, in any language."""
     item = payload.item
-    return " ".join([item.title, item.text, *map(as_text, item.attributes.values()), payload.caption, payload.transcript.text])
+    return " ".join(
+        [item.title, item.text, *map(as_text, item.attributes.values()), payload.caption.text, payload.transcript.text]
+    )
 
 
 class Bm25:

@@ -22,6 +22,8 @@ class Preset:
     clip: str
     whisper: str
     lm: str
+    captioner: str = ""
+    """A captioning model; without one, captions are phrases ranked by CLIP."""
     soft_tokens: int = 4
     candidates: int = 50
     """How many items retrieval hands to the reranker."""
@@ -31,8 +33,8 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "mini": Preset("mini", "all-minilm-l6-v2", "clip-mini", "whisper-base", "smollm2-135m-instruct"),
-    "base": Preset("base", "multilingual-e5-small", "clip-vit-b-32", "whisper-small", "qwen2.5-0.5b-instruct"),
-    "large": Preset("large", "multilingual-e5-large", "clip-vit-l-14", "whisper-large-v3", "qwen2.5-1.5b-instruct"),
+    "base": Preset("base", "multilingual-e5-small", "clip-vit-b-32", "whisper-small", "qwen2.5-0.5b-instruct", "blip-base"),
+    "large": Preset("large", "multilingual-e5-large", "clip-vit-l-14", "whisper-large-v3", "qwen2.5-1.5b-instruct", "blip-large"),
 }
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024

@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from mmllm.catalog import file_sha256, item_row, parse_item
 from mmllm.errors import IndexStateError, QueryError
-from mmllm.types import MODALITIES, Item, Segment, Transcript
+from mmllm.types import MODALITIES, Caption, Item, Segment, Transcript
 
 SCHEMA = 2
 HEADS = "heads.safetensors"
@@ -54,11 +54,11 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Payload:
-    """One item as the index keeps it: with what was heard in it, and the hash of each of its modalities' content."""
+    """One item as the index keeps it: with what was heard and seen in it, and the hash of each of its modalities' content."""
 
     item: Item
     transcript: Transcript = Transcript()
-    caption: str = ""
+    caption: Caption = Caption()
     hashes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -175,7 +175,7 @@ def write_payloads(file: Path, payloads: Sequence[Payload]) -> None:
             "id": p.item.id,
             "title": p.item.title,
             "item": json.dumps(item_row(p.item), ensure_ascii=False),
-            "caption": p.caption,
+            "caption": json.dumps(asdict(p.caption), ensure_ascii=False),
             "language": p.transcript.language,
             "segments": json.dumps([asdict(s) for s in p.transcript.segments], ensure_ascii=False),
             "hashes": json.dumps(dict(p.hashes)),
@@ -198,9 +198,14 @@ def read_payloads(file: Path) -> Iterator[Payload]:
         yield Payload(
             parse_item(json.loads(row["item"])),
             Transcript(row["language"], segments),
-            row["caption"],
+            _caption(row["caption"]),
             json.loads(row["hashes"]),
         )
+
+
+def _caption(text: str) -> Caption:
+    row = json.loads(text)
+    return Caption(tuple(row["phrases"]), row["source"], row["confidence"])
 
 
 @contextmanager

@@ -63,6 +63,23 @@ class Transcript:
 
 
 @dataclass(frozen=True)
+class Caption:
+    """What a picture shows: phrases by `source` ("phrases:CLIP" or "model:NAME"), each at least as sure as `confidence` in [0, 1].
+
+    No phrases when nothing was sure enough.
+    """
+
+    phrases: tuple[str, ...] = ()
+    source: str = ""
+    confidence: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """All phrases joined by commas."""
+        return ", ".join(self.phrases)
+
+
+@dataclass(frozen=True)
 class Query:
     """What a person asks now. Everything is optional, but one of text, image, audio or liked has to be there.
 
@@ -104,7 +121,7 @@ class Ranked:
 class Evidence:
     """A row of fact that an explanation may use.
 
-    kind: attribute (one the request names), words, transcript, picture, meaning, sound, neighbour; fact (an attribute the
+    kind: attribute (one the request names), words, transcript, caption, picture, meaning, sound, neighbour; fact (an attribute the
     request does not name), title, modality.
     `weight` is a similarity in [-1, 1] or a share in [0, 1]; `start`/`end` are seconds into `file`.
     """

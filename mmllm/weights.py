@@ -118,6 +118,8 @@ WEIGHTS: dict[str, Weights] = {
         Weights("multilingual-e5-large", "text", "MIT", ("hub:intfloat/multilingual-e5-large@main",)),
         Weights("clip-vit-b-32", "clip", "MIT", ("hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K@main",)),
         Weights("clip-vit-l-14", "clip", "MIT", ("hub:laion/CLIP-ViT-L-14-laion2B-s32B-b82K@main",)),
+        Weights("blip-base", "captions", "BSD-3-Clause", ("hub:Salesforce/blip-image-captioning-base@main",)),
+        Weights("blip-large", "captions", "BSD-3-Clause", ("hub:Salesforce/blip-image-captioning-large@main",)),
         Weights("whisper-small", "whisper", "MIT", ("hub:Systran/faster-whisper-small@main",)),
         Weights("whisper-large-v3", "whisper", "MIT", ("hub:Systran/faster-whisper-large-v3@main",)),
         Weights("qwen2.5-0.5b-instruct", "lm", "Apache-2.0", ("hub:Qwen/Qwen2.5-0.5B-Instruct@main",)),
@@ -137,7 +139,7 @@ def of_preset(name: str) -> list[str]:
     """Names a preset needs, what they need themselves first."""
     p = settings.preset(name)
     names: list[str] = []
-    for n in (p.text, p.clip, p.whisper, p.lm):
+    for n in filter(None, (p.text, p.clip, p.whisper, p.lm, p.captioner)):
         for needed in (*spec(n).needs, n):
             if needed not in names:
                 names.append(needed)

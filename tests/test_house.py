@@ -18,6 +18,7 @@ ORDER = [
     "weights",
     "projection",
     "clip_mini",
+    "caption",
     "encoders",
     "whisper_weights",
     "whisper_engines",
@@ -37,18 +38,29 @@ ORDER = [
     "converse",
     "contrast",
     "train_clip",
+    "adapt",
+    "report",
     "ui",
+    "progress",
+    "cli_data",
     "cli_speech",
+    "cli_train",
     "cli",
 ]
 # Loaded where they are needed, because they stand above or are heavy; each with its reason in the code.
-UPWARD = {("weights", "clip_mini"), ("encoders", "speech"), ("rerank", "recommend"), ("clip_mini", "weights")}
+UPWARD = {
+    ("weights", "clip_mini"),
+    ("encoders", "speech"),
+    ("rerank", "recommend"),
+    ("clip_mini", "weights"),
+    ("cli_train", "cli"),
+}
 ONLY = {
     "chromadb": {"vector_store"},
     "gradio": {"ui"},
     "peft": {"lm", "adapter", "train"},
     "langchain_core": {"langchain"},
-    "typer": {"cli", "cli_speech"},
+    "typer": {"cli", "cli_data", "cli_speech", "cli_train", "progress"},
     "whisper": {"whisper_engines"},
     "noisereduce": {"media"},
 }

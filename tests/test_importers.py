@@ -137,3 +137,70 @@ def test_hf_imagefolder_and_audiofolder(pictures, tmp_path):
     table.write_text(json.dumps({"name": "Cat", "sound": str(sounds / "s0.wav")}) + "\n")
     assert import_hf("json", tmp_path / "out3", data_dir=str(table.parent), title="name", audio="sound") == 1
     assert len(catalog.read(tmp_path / "out3").items[0].audio) == 1
+
+
+def test_openclipart_words():
+    from mmllm.importers.openclipart import describe
+
+    svg = "<dc:title>Clipart by A. Person - red_apple_02</dc:title><rdf:li>hash(0x8a0)</rdf:li><rdf:li>signs_and_symbols</rdf:li>"
+    assert describe(svg) == ("red apple", ["signs and symbols"])
+    assert describe("<dc:title>07</dc:title>")[0] == "" and describe("<svg/>") == ("", [])
+
+
+def npm_package(folder, name, files):
+    """What `npm pack` would have left in the cache."""
+    import io
+    import tarfile
+
+    with tarfile.open(folder / name, "w:gz") as tar:
+        for path, data in files.items():
+            info = tarfile.TarInfo(f"package/{path}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.fixture
+def emoji_packages(tmp_path, monkeypatch):
+    import shutil
+
+    keep = tmp_path / "keep"
+    keep.mkdir()
+    rows = [
+        {"label": "red apple", "hexcode": "1F34E", "tags": ["fruit", "red apple"], "emoji": "x", "group": 4, "subgroup": 42},
+        {"label": "flag: Chile", "hexcode": "1F1E8", "emoji": "y", "group": 9, "subgroup": 42},
+        {"label": "pear", "hexcode": "1F350", "tags": [], "emoji": "z", "group": 4, "subgroup": 42},
+    ]
+    groups = [{"key": "food-drink", "message": "food & drink", "order": 4}, {"key": "flags", "message": "flags", "order": 9}]
+    files = {"en/messages.json": json.dumps({"groups": groups, "subgroups": [{"order": 42, "message": "fruit"}]}).encode()}
+    for language in ("en", "zh", "fr", "de", "es"):
+        own = rows if language == "en" else [r | {"label": f"{language} {r['label']}"} for r in rows]
+        files[f"{language}/data.json"] = json.dumps(own).encode()
+    npm_package(keep, "emojibase-data-17.0.0.tgz", files)
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle cx="4" cy="4" r="4" fill="red"/></svg>'
+    npm_package(keep, "openmoji-17.0.0.tgz", {"color/svg/1F34E.svg": svg, "color/svg/1F1E8.svg": svg})
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/true")  # npm itself is not asked: the packages are there
+    return keep
+
+
+def test_emoji(emoji_packages, tmp_path):
+    from mmllm.importers.emoji import import_emoji
+
+    assert import_emoji(tmp_path / "out", styles=("openmoji",), cache=emoji_packages) == 1, "no flag, nothing without a picture"
+    (item,) = catalog.read(tmp_path / "out").items
+    assert (item.id, item.title, item.text) == ("openmoji-1f34e", "Red apple", "fruit")
+    assert item.attributes["names"] == ("zh red apple", "fr red apple", "de red apple", "es red apple")
+    assert Image.open(tmp_path / "out" / str(item.image)).getpixel((78, 78)) == (255, 0, 0)
+    with pytest.raises(CatalogError, match="unknown emoji style"):
+        import_emoji(tmp_path / "out2", styles=("crayon",))
+
+
+def test_packages_that_cannot_be_had(tmp_path, monkeypatch):
+    import shutil
+
+    from mmllm.importers import fetch
+
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(CatalogError, match="npm is not on this machine"):
+        fetch.npm("x", "1", tmp_path)
+    with pytest.raises(CatalogError, match="apt-get is not on this machine"):
+        fetch.debian("x", tmp_path)

@@ -1,0 +1,56 @@
+"""`mmllm train clip` and `mmllm adapt`. Registered by `cli.py`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train_clip(
+    recipe: Annotated[Path, typer.Option(help="A recipe.toml, such as adapters/clip-mini/recipe.toml.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for heads, recipe and metrics.")],
+    work: Annotated[Path | None, typer.Option(help="Keep catalogs and features here, so that a stopped run goes on.")] = None,
+) -> None:
+    """Train clip-mini's two projections on the catalogs its recipe names."""
+    from mmllm import weights
+    from mmllm.progress import Progress
+    from mmllm.train_clip import ClipRecipe
+    from mmllm.train_clip import train_clip as run
+
+    for name in ("efficientnet-lite0", "all-minilm-l6-v2"):
+        weights.pull(name)
+    metrics = run(ClipRecipe.read(recipe), out, work=work, progress=Progress())
+    typer.echo(json.dumps(metrics, indent=1))
+
+
+def adapt(
+    folder: Annotated[Path, typer.Argument(help="An index folder; it is changed only if held-out recall improves.")],
+    share: Annotated[float, typer.Option(help="Share of the items held out.")] = 0.1,
+    test: Annotated[Path | None, typer.Option(help="A file with the ids to hold out, one a line, instead of a share.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Fit CLIP's projections to this catalog's own pictures and words; minutes, no labels."""
+    from dataclasses import asdict
+
+    from mmllm.adapt import adapt as run
+    from mmllm.errors import MmllmError
+    from mmllm.progress import Progress
+
+    if not 0 < share < 1:
+        raise MmllmError(f"--share {share}", expected="a number between 0 and 1", do="leave it out for 0.1")
+    if test is not None and not test.is_file():
+        raise MmllmError(f"{test} is not a file", expected="ids, one a line")
+    ids = test.read_text(encoding="utf-8").split() if test else None
+    report = run(folder, share=share, test=ids, progress=Progress())
+    if as_json:
+        typer.echo(json.dumps(asdict(report), indent=1))
+        return
+    typer.echo(f"trained on {report.trained_on} items, {report.held_out} held out, {report.seconds} s")
+    for name in ("text_to_image", "image_to_text"):
+        for k in (1, 5, 10):
+            key = f"{name}_recall@{k}"
+            typer.echo(f"{name.replace('_', '-')} recall@{k} {report.before[key]:.2f} -> {report.after[key]:.2f}")
+    typer.echo("kept: the index now uses these projections" if report.kept else "not kept: held-out recall did not improve")

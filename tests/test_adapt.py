@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from mmllm import Query, Recommender, catalog
+from mmllm.adapt import adapt, hold_out
+from mmllm.build import build_index
+from mmllm.contrast import Contrast
+from mmllm.errors import IndexStateError
+from mmllm.store import Store
+from mmllm.types import Item
+
+COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "black", "grey", "brown", "pink")
+SHAPES = ("square", "disc", "bar", "cross", "frame", "corner", "dot", "beam")
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    """80 pictures whose words say what is seen: something there is to learn, even over random towers."""
+    folder = tmp_path / "shapes"
+    (folder / "media").mkdir(parents=True)
+    boxes = [
+        (6, 6, 42, 42),
+        (10, 10, 38, 38),
+        (2, 18, 46, 28),
+        (18, 2, 28, 46),
+        (0, 0, 47, 20),
+        (0, 0, 20, 47),
+        (20, 20, 27, 27),
+        (0, 30, 47, 47),
+    ]
+    items = []
+    for colour in COLOURS:
+        for shape, box in zip(SHAPES, boxes, strict=True):
+            image = Image.new("RGB", (48, 48), "white")
+            (ImageDraw.Draw(image).ellipse if shape == "disc" else ImageDraw.Draw(image).rectangle)(box, fill=colour)
+            name = f"{colour}-{shape}"
+            image.save(folder / "media" / f"{name}.png")
+            items.append(Item(name, f"A {colour} {shape}", "", {"colour": colour}, f"media/{name}.png"))
+    catalog.write(items, folder)
+    return folder
+
+
+@pytest.fixture
+def index(tiny, shapes, tmp_path):
+    build_index(shapes, tmp_path / "index", preset="tiny")
+    return tmp_path / "index"
+
+
+def snapshot(index):
+    return {p.name: p.read_bytes() for p in index.rglob("*.safetensors")} | {"manifest": (index / "manifest.json").read_bytes()}
+
+
+def test_a_catalog_is_learned_and_kept(index, shapes):
+    before = Store(index)
+    old_anchor = before.features["anchor"]["values"].copy()
+    report = adapt(index, share=0.25, training=Contrast(epochs=60, batch=60, learning_rate=1e-2, text_rate=1.0, pull=0.0))
+    assert report.kept and report.after["text_to_image_recall@10"] > report.before["text_to_image_recall@10"]
+    assert report.trained_on + report.held_out == 80 and report.held_out >= 20
+    after = Store(index)
+    assert after.manifest.heads and not after.problems()
+    np.testing.assert_array_equal(after.features["image"]["values"], before.features["image"]["values"])
+    assert np.abs(after.features["anchor"]["values"] - old_anchor).max() > 0.01
+    opened = Recommender.load(index)
+    try:
+        # The query goes through the same projections as the items.
+        encoded = opened.retriever.encode(Query(image=shapes / "media" / "red-disc.png"))
+        row = after.row["red-disc"]
+        np.testing.assert_allclose(encoded.anchors["image"], after.features["anchor"]["values"][row, 1], atol=1e-4)
+        clip = opened.encoders.clip
+        assert clip.heads.fingerprint() == after.manifest.heads != clip.base.fingerprint()
+    finally:
+        opened.close()
+
+
+def test_a_later_build_keeps_the_projections_and_encodes_only_what_is_new(index, shapes):
+    adapt(index, share=0.25, training=Contrast(epochs=60, batch=60, learning_rate=1e-2, text_rate=1.0, pull=0.0))
+    heads = Store(index).manifest.heads
+    assert heads
+    items = list(catalog.read(shapes).items)
+    items[0] = Item(items[0].id, "A crimson square", "", items[0].attributes, items[0].image)
+    catalog.write(items, shapes)
+    report = build_index(shapes, index, preset="tiny")
+    assert dict(report.encoded) == {"text": 1, "image": 0, "audio": 0}
+    assert Store(index).manifest.heads == heads
+    assert build_index(shapes, index, preset="tiny").changed is False
+
+
+def test_what_does_not_help_changes_nothing(index):
+    before = snapshot(index)
+    report = adapt(index, training=Contrast(epochs=1, batch=60, learning_rate=0.0))
+    assert not report.kept and report.before == report.after
+    assert snapshot(index) == before
+
+
+def test_too_little_to_learn_from(shop_index):
+    with pytest.raises(IndexStateError, match="at least 60"):
+        adapt(shop_index)
+
+
+def test_one_title_stands_on_one_side_only():
+    items = [Item(str(n), f"title {n // 3}") for n in range(60)]
+    train, held = hold_out(items, range(60), 0.2)
+    assert sorted(train + held) == list(range(60)) and len(held) >= 12
+    assert not {items[r].title for r in train} & {items[r].title for r in held}
+
+
+def test_named_items_are_held_out(index):
+    report = adapt(index, test=[f"{c}-disc" for c in COLOURS], training=Contrast(epochs=1, batch=60, learning_rate=0.0))
+    assert (report.trained_on, report.held_out) == (70, 10)
