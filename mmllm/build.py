@@ -405,13 +405,13 @@ def _derive(
     save_arrays(out / "features" / "anchor.safetensors", {"values": anchor, "present": present})
     save_arrays(out / "fused.safetensors", fuse_all(trained, values, anchor, present))
     if not encoders.preset.captioner:
-        payloads = _phrase_captions(out, payloads, anchor[:, 1], present[:, 1], heads, encoders)
+        payloads = _phrase_captions(out, payloads, values["image"], present[:, 1], heads, encoders)
     write_payloads(out / "items.parquet", payloads)
     Bm25.build(payloads, out / "bm25")
 
 
 def _phrase_captions(
-    out: Path, payloads: Sequence[Payload], images: np.ndarray, pictured: np.ndarray, heads: Heads, encoders: Encoders
+    out: Path, payloads: Sequence[Payload], features: np.ndarray, pictured: np.ndarray, heads: Heads, encoders: Encoders
 ) -> list[Payload]:
     """Payloads with captions by PhraseCaptioner; the phrases' features are kept beside, for they change with the attributes only."""
 
@@ -431,14 +431,14 @@ def _phrase_captions(
 
     captioner = PhraseCaptioner(
         [p.item for p in payloads],
-        images,
+        features,
         pictured,
-        encode_images=lambda pictures: heads.project(encoders.clip.image_features(pictures), "image"),
+        encode_images=lambda pictures: encoders.clip.image_features(pictures),
+        project=lambda rows: heads.project(rows, "image"),
         encode_texts=encode_texts,
         name=encoders.preset.clip,
     )
-    rows = np.flatnonzero(pictured).tolist()
-    captions = dict(zip(rows, captioner.caption_vectors(images[rows], own=rows), strict=True))
+    captions = captioner.known_captions()
     return [replace(p, caption=captions.get(n, Caption())) for n, p in enumerate(payloads)]
 
 

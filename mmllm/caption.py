@@ -1,36 +1,41 @@
 """Captions: what a picture shows, in phrases, with a source and a confidence; empty rather than wrong.
 
-`PhraseCaptioner` ranks phrases by CLIP: for each text attribute of the catalog, its values by the pictures that carry them and
-by their words, and names of things from a general vocabulary by their words. `ModelCaptioner` writes with a captioning model.
+`PhraseCaptioner` says, for each text attribute of the catalog, which of its values a picture shows, and names a thing out of a
+general vocabulary. A captioning model is in `caption_model.py`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from mmllm import weights
 from mmllm.catalog import NAMES
 from mmllm.types import Caption, Item
 
-NEIGHBOURS = 20
-HEAT = 20.0
-"""Sharpness of the neighbours' votes; the nearest has weight 1, one that is 0.1 further off exp(-2)."""
-WORDS = 0.5
-"""What the words of a value count beside the votes of pictures."""
-PRECISE = 0.93
-"""A value is asserted from the confidence on at which this share of the catalog's own pictures, each left out of the votes in turn, were
-given a value that they have. An attribute that never gets there is never asserted."""
-CALIBRATED_ON, FEWEST = 2000, 20
-"""How many pictures the confidences are calibrated on at most, and how many have to stand above a threshold for it to count."""
-SURE_NAME, NAME_HEAT = 0.8, 30.0
-"""From which share of CLIP's softmax a name of the vocabulary is asserted: seldom. clip-mini names one thing in four rightly."""
+RIDGE = 0.3
+"""The penalty of the regression from pictures to values; rows have length 1 before they are centred."""
+SHARED = 0.7
+"""What CLIP's own space counts beside the features of its image tower: it knows which directions people have words for."""
+WORDS, WORDS_HEAT = 0.25, 15.0
+"""What the words of a value count beside the regression, and how sharp CLIP's softmax over the values is."""
+NAME_HEAT = 2.0
+"""Sharpness of the softmax over names, whose scores are in standard deviations."""
+WRONG, RIGHT = 0.1, 0.8
+"""At most this share of the catalog's own pictures may be told something wrong, and what is asserted of an attribute has to be right at
+least so often; both are counted on pictures that the regression has not seen. All settings here were chosen on those, too."""
+FEWEST = 20
+"""How many pictures have to stand above a threshold for it to count."""
+FOLDS = 5
 MOST_VALUES = 150
+PART = 2048
 VOCABULARY = Path(__file__).parent / "vocabulary.txt"
 
 
@@ -46,122 +51,214 @@ class Captioner(Protocol):
 
 @dataclass(frozen=True)
 class _Group:
-    """One attribute: its values, their words as vectors [V, D], which known picture has which [K, V], and from where it is sure."""
+    """An attribute or the vocabulary: phrases, their words [V, D], and how near the known pictures are, mean and deviation [V].
+    Without the latter some phrases would be near to every picture; but what nearly all pictures show is not named."""
 
-    values: tuple[str, ...]
+    phrases: tuple[str, ...]
     words: np.ndarray
-    has: np.ndarray
-    sure: float = 2.0
+    mean: np.ndarray
+    deviation: np.ndarray
 
-    def scores(self, images: np.ndarray, votes: np.ndarray) -> np.ndarray:
-        """[n, V] in [0, 1]: what near pictures carry, and what the words of the value say."""
-        return (votes @ self.has + WORDS * _softmax(15.0 * images @ self.words.T)) / (1 + WORDS)
+
+@dataclass(frozen=True)
+class _Line:
+    """A regression: slope [D_image + D, V of all attributes], and the values' shares [V]."""
+
+    slope: np.ndarray
+    share: np.ndarray
 
 
 class PhraseCaptioner:
     """Captions by a catalog's own attributes and a general vocabulary.
 
-    `images` [N, D] are the items' pictures in CLIP's space, `known` [N] says which of them may vote. An item never votes
-    for itself, and its own attributes and title are not looked at: what is said of it is what its picture shows.
+    `features` [N, D_image] are the items' pictures as CLIP's image tower gives them, `known` [N] says from which of them to learn.
+    A ridge regression learns which values go with which pictures; every value's words add their nearness in CLIP's space.
+    The catalog's own pictures are captioned in FOLDS parts, each by a regression that saw neither them nor another picture of the
+    same title, so that a caption comes from what the picture shows and never from its own attributes. What is right and wrong there
+    sets the thresholds (WRONG, RIGHT) and is what a caption's confidence counts: the share of known pictures with at least that
+    score of which the phrase was true.
     """
 
     def __init__(
         self,
         items: Sequence[Item],
-        images: np.ndarray,
+        features: np.ndarray,
         known: np.ndarray,
         *,
         encode_images: Callable[[Sequence[Image.Image]], np.ndarray],
+        project: Callable[[np.ndarray], np.ndarray],
         encode_texts: Callable[[Sequence[str]], np.ndarray],
         name: str,
     ) -> None:
+        """`encode_images`: pictures -> features; `project`: features -> the shared space; `encode_texts`: texts -> the shared space."""
         self.name = f"phrases:{name}"
         self.rows = np.flatnonzero(known)
-        self.pictures = images[self.rows]
-        self._encode_images = encode_images
+        self._encode_images, self._project = encode_images, project
+        self.groups: list[_Group] = []
+        self.best, self.score = self._empty(len(self.rows))
+        if len(self.rows) < FEWEST:
+            return  # nothing to measure a threshold on: every caption is empty
         voters = [items[int(r)] for r in self.rows]
+        features = features[self.rows]
+        self.centre = _unit(features).mean(axis=0)
+        self.shared_centre = project(features).mean(axis=0)
         values = bank(voters)
+        self.groups = self._phrases(values, features, encode_texts)
+        labels = [_which(voters, attribute, group) for attribute, group in values.items()]
+        self.best, self.score = self._cross_fit(voters, features, labels)
+        right = [has[np.arange(len(voters)), best] > 0 for has, best in zip(labels, self.best.T, strict=False)]
+        names = self.groups[-1].phrases
+        right.append(
+            np.array([bool(_tokens(names[n]) & _tokens(v.title)) for n, v in zip(self.best[:, -1], voters, strict=True)])
+        )
+        self.right = np.stack(right, axis=1)
+        bits = [_bits(has) for has in labels]
+        self.sure = thresholds(self.score, self.right, np.array([*bits, max([*bits, 1.0])]))
+        self.curves = [_curve(s, r) for s, r in zip(self.score.T, self.right.T, strict=True)]
+
+    def _phrases(
+        self, values: dict[str, tuple[str, ...]], features: np.ndarray, encode_texts: Callable[[Sequence[str]], np.ndarray]
+    ) -> list[_Group]:
+        """The attributes in their order, then the vocabulary."""
         things = vocabulary()
         wordings = [w for group in values.values() for v in group for w in (v, f"a picture of {v}", f"a drawing of {v}")]
         vectors = encode_texts([*wordings, *(f"a picture of a {t}" for t in things)])  # one call, which the caller may keep
-        self.vocabulary = things, vectors[len(wordings) :]
+        images = self._project(features[:PART])
         groups, at = [], 0
-        for attribute, group in values.items():
-            mean = (
-                vectors[at : at + 3 * len(group)].reshape(len(group), 3, -1).mean(axis=1)
-            )  # a few wordings, as CLIP's authors do
+        for group in values.values():
+            # A few wordings, as CLIP's authors do.
+            mean = vectors[at : at + 3 * len(group)].reshape(len(group), 3, -1).mean(axis=1)
             at += 3 * len(group)
-            words = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-            groups.append(_Group(group, words, _which(voters, attribute, group)))
-        self.groups = self._calibrated(groups)
+            groups.append(_group(group, _unit(mean), images))
+        return [*groups, _group(things, vectors[at:], images)]
 
-    def _calibrated(self, groups: list[_Group]) -> list[_Group]:
-        """Each group with the least confidence at which it is right often enough on the pictures that are known."""
-        rng = np.random.default_rng(0)
-        sample = np.sort(rng.permutation(len(self.rows))[:CALIBRATED_ON])
-        if not len(sample):
-            return groups
-        images = self.pictures[sample]
-        votes = self._votes(images, self.rows[sample])
-        out = []
-        for group in groups:
-            score = group.scores(images, votes)
-            best = score.argmax(axis=1)
-            right = group.has[sample, best]
-            out.append(replace(group, sure=threshold(score.max(axis=1), right)))
-        return out
+    def _seen(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the regression reads [n, D_image + D], and the pictures in the shared space [n, D]."""
+        images = self._project(features)
+        return np.hstack([_unit(_unit(features) - self.centre), SHARED * _unit(images - self.shared_centre)]), images
+
+    def _cross_fit(
+        self, voters: Sequence[Item], features: np.ndarray, labels: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best phrase of each group and its score for every known picture [K, G], by regressions without it."""
+        seen, images = self._seen(features)
+        truth = np.hstack(labels) if labels else np.zeros((len(voters), 0), dtype=np.float32)
+        fold = np.array([hashlib.sha256(v.title.casefold().encode()).digest()[0] % FOLDS for v in voters])
+        gram = seen.T @ seen
+        self.line = _fit(gram, seen, truth)
+        best, score = self._empty(len(voters))
+        for n in range(FOLDS):
+            own = fold == n
+            line = _fit(gram - seen[own].T @ seen[own], seen[~own], truth[~own])
+            best[own], score[own] = self._answers(seen[own], images[own], line)
+        return best, score
+
+    def _empty(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((count, len(self.groups)), dtype=int), np.zeros((count, len(self.groups)))
+
+    def _answers(self, seen: np.ndarray, images: np.ndarray, line: _Line) -> tuple[np.ndarray, np.ndarray]:
+        """The best phrase of each group [n, G] and its score [n, G]."""
+        best, score = self._empty(len(seen))
+        for start in range(0, len(seen), PART):
+            part = slice(start, start + PART)
+            values, at = seen[part] @ line.slope + line.share, 0
+            for g, group in enumerate(self.groups):
+                nearness = images[part] @ group.words.T - group.mean
+                if g < len(self.groups) - 1:
+                    points = values[:, at : at + len(group.phrases)] + WORDS * _softmax(WORDS_HEAT * nearness)
+                    at += len(group.phrases)
+                else:
+                    points = _softmax(NAME_HEAT * nearness / group.deviation)
+                best[part, g], score[part, g] = points.argmax(axis=1), points.max(axis=1)
+        return best, score
 
     def caption(self, images: Sequence[Image.Image]) -> list[Caption]:
         """Pictures that are not the catalog's."""
-        return self.caption_vectors(self._encode_images(images))
+        return self.caption_features(self._encode_images(images))
 
-    def caption_vectors(self, images: np.ndarray, own: Sequence[int] | None = None) -> list[Caption]:
-        """images [n, D], L2-normalised -> captions. `own` [n] are the items' rows, each left out of its own votes."""
-        out: list[Caption] = []
-        for start in range(0, len(images), 1024):
-            part = images[start : start + 1024]
-            rows = None if own is None else np.asarray(own[start : start + 1024])
-            out += self._caption(part, rows)
+    def caption_features(self, features: np.ndarray) -> list[Caption]:
+        """The same from features [n, D_image]."""
+        if not self.groups:
+            return [Caption()] * len(features)
+        return self._captions(*self._answers(*self._seen(features), self.line))
+
+    def known_captions(self) -> dict[int, Caption]:
+        """Row -> caption of the pictures that were learned from, each by a regression that did not see it."""
+        return dict(zip(self.rows.tolist(), self._captions(self.best, self.score), strict=True))
+
+    def _captions(self, best: np.ndarray, score: np.ndarray) -> list[Caption]:
+        out, groups = [], range(len(self.groups))
+        for which, points in zip(best, score, strict=True):
+            sure = [g for g in [*groups[-1:], *groups[:-1]] if points[g] >= self.sure[g]]
+            # What the thing is called comes first.
+            phrases = dict.fromkeys(self.groups[g].phrases[which[g]] for g in sure)
+            confidence = min((_at(self.curves[g], float(points[g])) for g in sure), default=0.0)
+            out.append(Caption(tuple(phrases), self.name, round(confidence, 4)) if sure else Caption())
         return out
 
-    def _caption(self, images: np.ndarray, own: np.ndarray | None) -> list[Caption]:
-        said: list[list[tuple[str, float]]] = [[] for _ in images]
-        if len(self.rows):
-            votes = self._votes(images, own)
-            for group in self.groups:
-                score = group.scores(images, votes)
-                for n, (best, confidence) in enumerate(zip(score.argmax(axis=1), score.max(axis=1), strict=True)):
-                    if confidence >= group.sure:
-                        said[n].append((group.values[best], float(confidence)))
-        names, vectors = self.vocabulary
-        score = _softmax(NAME_HEAT * images @ vectors.T)
-        for n, (best, confidence) in enumerate(zip(score.argmax(axis=1), score.max(axis=1), strict=True)):
-            if confidence >= SURE_NAME:
-                said[n].insert(0, (names[best], float(confidence)))
-        return [_caption_of(phrases, self.name) for phrases in said]
 
-    def _votes(self, images: np.ndarray, own: np.ndarray | None) -> np.ndarray:
-        """[n, K], rows summing to 1: how much each known picture has to say, by nearness."""
-        similarity = images @ self.pictures.T
-        if own is not None:
-            similarity[own[:, None] == self.rows[None, :]] = -np.inf
-        k = min(NEIGHBOURS, similarity.shape[1])
-        floor = np.partition(similarity, -k, axis=1)[:, -k][:, None]
-        top = similarity.max(axis=1, keepdims=True)
-        votes = np.where((similarity >= floor) & np.isfinite(similarity), np.exp(HEAT * (similarity - top)), 0.0)
-        return np.nan_to_num(votes / votes.sum(axis=1, keepdims=True))
+def thresholds(score: np.ndarray, right: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """From which score on each group is asserted [G], infinite where never.
 
-
-def threshold(confidence: np.ndarray, right: np.ndarray) -> float:
-    """The least confidence above which a share PRECISE of the answers is right; above 1 where there is none.
-
-    confidence: [n]; right: [n], 1 or 0.
+    How often a group may be wrong grows with the square of what it tells, for a right kind out of 80 is worth more than one style out
+    of 2; the largest allowances are taken with which no more than WRONG of all captions hold anything wrong.
+    score, right: [K, G]; bits: [G], the entropy of each group.
     """
-    order = np.argsort(-confidence, kind="stable")
-    precise = np.cumsum(right[order]) / np.arange(1, len(order) + 1) >= PRECISE
-    precise[: FEWEST - 1] = False
-    found = np.flatnonzero(precise)
-    return float(confidence[order][found[-1]]) if len(found) else 2.0
+    telling = np.square(bits) / max(np.square(bits).max(), 1e-9)
+    for share in np.linspace(WRONG, WRONG / 20, 20):
+        sure = np.array([_least(s, r, share * t) for s, r, t in zip(score.T, right.T, telling, strict=True)])
+        if ((score >= sure) & ~right).any(axis=1).mean() <= WRONG:
+            return sure
+    return np.full(score.shape[1], np.inf)
+
+
+def _bits(has: np.ndarray) -> float:
+    """Entropy of an attribute's values, [K, V] -> bits."""
+    share = has.sum(axis=0) / max(has.sum(), 1.0)
+    return float(-(share * np.log2(np.maximum(share, 1e-12))).sum())
+
+
+def _least(score: np.ndarray, right: np.ndarray, share: float) -> float:
+    """The least score above which at most `share` of all pictures is told a wrong thing, and RIGHT of what is told is right."""
+    order = np.argsort(-score, kind="stable")
+    ranked, wrong = score[order], np.cumsum(~right[order])
+    fits = (wrong <= share * len(order)) & (wrong <= (1 - RIGHT) * np.arange(1, len(order) + 1))
+    fits[:-1] &= ranked[:-1] > ranked[1:]  # a threshold cannot part equal scores
+    fits[: FEWEST - 1] = False
+    found = np.flatnonzero(fits)
+    return float(ranked[found[-1]]) if len(found) else np.inf
+
+
+def _curve(score: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, ascending, and the share that was right from there on; it never falls towards higher scores, nor reaches 1."""
+    order = np.argsort(-score, kind="stable")
+    share = (np.cumsum(right[order]) + 1) / (np.arange(len(order)) + 3)  # (right + 1) / (told + 2), Laplace's rule
+    return score[order][::-1], np.maximum.accumulate(share[::-1])
+
+
+def _at(curve: tuple[np.ndarray, np.ndarray], score: float) -> float:
+    return float(curve[1][min(int(np.searchsorted(curve[0], score)), len(curve[0]) - 1)])
+
+
+def _group(phrases: tuple[str, ...], words: np.ndarray, images: np.ndarray) -> _Group:
+    near = images @ words.T
+    return _Group(phrases, words, near.mean(axis=0), near.std(axis=0) + 1e-6)
+
+
+def _fit(gram: np.ndarray, seen: np.ndarray, truth: np.ndarray) -> _Line:
+    """Ridge regression by the normal equations; `gram` is seen.T @ seen."""
+    share = truth.mean(axis=0) if len(truth) else np.zeros(truth.shape[1])
+    slope = np.linalg.solve(gram.astype(float) + RIDGE * np.eye(len(gram)), (seen.T @ (truth - share)).astype(float))
+    return _Line(slope.astype(np.float32), share.astype(np.float32))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+
+
+def _tokens(text: str) -> set[str]:
+    """Words of three letters and more, without a plural s."""
+    return {w.removesuffix("s") for w in re.findall(r"[^\W\d_]{3,}", text.casefold())} - {"the", "and", "with"}
 
 
 def vocabulary() -> tuple[str, ...]:
@@ -172,12 +269,7 @@ def vocabulary() -> tuple[str, ...]:
 
 def _which(voters: Sequence[Item], attribute: str, values: Sequence[str]) -> np.ndarray:
     """[K, V]: 1 where the item has the value."""
-    column = {v: n for n, v in enumerate(values)}
-    has = np.zeros((len(voters), len(values)), dtype=np.float32)
-    for row, item in enumerate(voters):
-        for value in _values(item, attribute):
-            has[row, column[value]] = 1.0
-    return has
+    return np.array([np.isin(values, _values(item, attribute)) for item in voters], dtype=np.float32)
 
 
 def bank(items: Sequence[Item]) -> dict[str, tuple[str, ...]]:
@@ -185,16 +277,15 @@ def bank(items: Sequence[Item]) -> dict[str, tuple[str, ...]]:
 
     Numbers, flags and the reserved other names are left out, and so is an attribute with nearly as many values as items.
     """
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, Counter[str]] = {}
     for item in items:
         for name in item.attributes:
             for value in _values(item, name):
-                counts = found.setdefault(name, {})
-                counts[value] = counts.get(value, 0) + 1
+                found.setdefault(name, Counter())[value] += 1
     return {
         name: tuple(sorted(counts))
         for name, counts in sorted(found.items())
-        if name != NAMES and 2 <= len(counts) <= MOST_VALUES and sum(counts.values()) >= 2 * len(counts)
+        if name != NAMES and 2 <= len(counts) <= MOST_VALUES and counts.total() >= 2 * len(counts)
     }
 
 
@@ -206,50 +297,3 @@ def _values(item: Item, name: str) -> list[str]:
 def _softmax(logits: np.ndarray) -> np.ndarray:
     heat = np.exp(logits - logits.max(axis=1, keepdims=True))
     return heat / heat.sum(axis=1, keepdims=True)
-
-
-def _caption_of(phrases: Sequence[tuple[str, float]], source: str) -> Caption:
-    if not phrases:
-        return Caption()
-    words = tuple(dict.fromkeys(p for p, _ in phrases))
-    return Caption(words, source, round(min(c for _, c in phrases), 4))
-
-
-class ModelCaptioner:
-    """An image-to-text model of transformers (BLIP and its kin) from a local folder; confidence = exp(mean log-probability)."""
-
-    def __init__(self, folder: Path, *, name: str, max_new_tokens: int = 30, least: float = 0.2) -> None:
-        import torch
-        from transformers import AutoModelForImageTextToText, AutoProcessor
-
-        self.name, self.fingerprint = f"model:{name}", weights.fingerprint(folder)
-        self.processor = AutoProcessor.from_pretrained(folder)
-        self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
-        self.max_new_tokens, self.least = max_new_tokens, least
-
-    def caption(self, images: Sequence[Image.Image], *, batch: int = 8) -> list[Caption]:
-        """One sentence a picture, greedily; one below the least confidence is left empty."""
-        import torch
-
-        out: list[Caption] = []
-        for start in range(0, len(images), batch):
-            inputs = self.processor(images=list(images[start : start + batch]), return_tensors="pt")
-            with torch.inference_mode():
-                made = self.model.generate(
-                    **inputs,
-                    max_new_tokens=self.max_new_tokens,
-                    do_sample=False,
-                    output_scores=True,
-                    return_dict_in_generate=True,
-                )
-                steps = torch.stack([s.log_softmax(-1) for s in made.scores], dim=1)  # [B, T, V]
-            tokens = made.sequences[:, -steps.shape[1] :]
-            chosen = steps.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-            pad = self.model.generation_config.pad_token_id
-            real = tokens != pad if pad is not None else torch.ones_like(tokens, dtype=torch.bool)
-            mean = (chosen.masked_fill(~real, 0).sum(1) / real.sum(1).clamp(min=1)).exp()
-            texts = self.processor.batch_decode(made.sequences, skip_special_tokens=True)
-            for text, confidence in zip(texts, mean.tolist(), strict=True):
-                sure = text.strip() and confidence >= self.least
-                out.append(Caption((text.strip(),), self.name, round(confidence, 4)) if sure else Caption())
-        return out

@@ -26,7 +26,7 @@ from mmllm import projection, settings, weights
 from mmllm.errors import WeightsError
 
 if TYPE_CHECKING:
-    from mmllm.caption import ModelCaptioner
+    from mmllm.caption_model import ModelCaptioner
     from mmllm.speech import Transcriber
 
 
@@ -207,7 +207,7 @@ class Encoders:
     @cached_property
     def captioner(self) -> ModelCaptioner | None:
         """The captioning model; None where captions are phrases, which need no model of their own."""
-        from mmllm.caption import ModelCaptioner
+        from mmllm.caption_model import ModelCaptioner
 
         name = self.preset.captioner
         with self._lock:

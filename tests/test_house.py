@@ -19,6 +19,7 @@ ORDER = [
     "projection",
     "clip_mini",
     "caption",
+    "caption_model",
     "encoders",
     "whisper_weights",
     "whisper_engines",
