@@ -63,7 +63,26 @@ def fit(
     classes: Classes | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Heads:
-    """New heads. images: [n, V, D_image], V views of each picture; texts: [n, T, D_text], T wordings. Any row norm will do."""
+    """New heads. images: [n, V, D_image], V views of each picture; texts: [n, T, D_text], T wordings. Any row norm will do.
+
+    Runs on one thread: two gain a third on a quiet machine, and wait for each other ten times as long on a busy one.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _fit(heads, images, texts, settings, classes, progress)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _fit(
+    heads: Heads,
+    images: Tensor,
+    texts: Tensor,
+    settings: Contrast,
+    classes: Classes | None,
+    progress: Callable[[int, int], None],
+) -> Heads:
     generator = torch.Generator().manual_seed(settings.seed)
     image, text, scale = (t.clone().requires_grad_() for t in (heads.image, heads.text, heads.scale))
     start, slow = heads.text.clone(), settings.learning_rate * settings.text_rate
