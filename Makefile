@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
-.PHONY: setup weights demo stamps test check format bench-rerank bench-turn clean
+.PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-encode eval-encoders clean
 
 setup: $(VENV)/.installed
 
@@ -53,6 +53,17 @@ bench-rerank: weights
 
 bench-turn: stamps
 	$(BIN)/python -m eval.bench_turn $(INDEX)
+
+bench-encode: stamps
+	$(BIN)/python -m eval.bench_encode $(STAMPS) --out eval/results/bench_encode.json
+
+# Everything that is claimed of the encoders. Needs npm for the emoji; the parts over private data are left out where it is not.
+eval-encoders: stamps
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[whisper,denoise,eval]'
+	$(BIN)/python -m eval.eval_encoders --work catalogs/train --out eval/results/encoders.json
+	$(BIN)/python -m eval.eval_captions $(STAMPS) --out eval/results/captions.json
+	$(BIN)/python -m eval.bench_encode $(STAMPS) --out eval/results/bench_encode.json
+	test ! -d ../shared/data/speech || $(BIN)/python -m eval.eval_speech
 
 clean:
 	rm -rf $(VENV) catalogs $(INDEX) dist build

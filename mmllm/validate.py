@@ -75,7 +75,11 @@ def ndcg(ids: list[str], relevant: frozenset[str], k: int = 10) -> float:
 
 
 def choose_weight(recommender: Recommender, *, count: int = 32) -> dict[str, Any]:
-    """{"weight", "ndcg@10" per weight of the grid, "requests", "seed"}; 0 unless a larger w is strictly better."""
+    """{"weight", "ndcg@10" per weight of the grid, "requests", "seed"}; 0 unless another w is better by more than a standard error.
+
+    The standard error is that of the paired differences of nDCG: a gain within it is noise, and a retriever's order is not
+    given up for noise.
+    """
     made = requests(recommender.store.items, count=count)
     scores: dict[float, list[float]] = {w: [] for w in GRID}
     for request in made:
@@ -91,6 +95,9 @@ def choose_weight(recommender: Recommender, *, count: int = 32) -> dict[str, Any
             scores[w].append(ndcg([ranked[n].id for n in order], request.relevant))
     means = {w: float(np.mean(s)) if s else 0.0 for w, s in scores.items()}
     best = max(GRID, key=lambda w: (round(means[w], 6), -w))
+    gains = np.array(scores[best]) - np.array(scores[GRID[0]])
+    if len(gains) < 2 or gains.mean() <= gains.std(ddof=1) / len(gains) ** 0.5:
+        best = GRID[0]
     return {
         "weight": best,
         "ndcg@10": {str(w): round(m, 4) for w, m in means.items()},
