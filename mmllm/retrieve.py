@@ -28,6 +28,8 @@ from mmllm.vector_store import Space, VectorStore
 
 log = logging.getLogger(__name__)
 RRF_K = 60
+DEPTH = 4
+"""How many times k each list is searched: an item that one list has just below its end would lose that list's whole vote."""
 WEIGHTS = {"fused": 1.0, "text": 1.0, "image": 0.5, "picture": 1.5, "speech": 0.25, "sound": 1.0, "bm25": 1.0, "liked": 1.0}
 """What a list counts for in the fusion of ranks. `image` is words against pictures, `picture` picture against pictures."""
 LIKED, DISLIKED = 0.6, 0.3
@@ -266,7 +268,7 @@ class Retriever:
     ) -> tuple[list[Candidate], tuple[str, ...]]:
         """The k best by reciprocal rank fusion, and the names of the lists that were searched."""
         hidden = set(exclude)
-        depth = min(len(self.store.items), k + len(hidden))
+        depth = min(len(self.store.items), DEPTH * k + len(hidden))
         lists: dict[str, list[tuple[str, float]]] = {}
         for name, space, vector in (
             ("fused", "fused", encoded.pooled),
