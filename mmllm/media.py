@@ -6,6 +6,7 @@ SVG is refused (it is a program); WebP, PNG, JPEG, GIF and BMP are decoded by Pi
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mmllm.errors import MediaError, MissingExtraError
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 AUDIO_FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
+_opening = threading.Lock()
 LOUDNESS, QUIET, MAX_GAIN = -20.0, -50.0, 20.0
 """dBFS RMS that speech is brought to; dBFS RMS below which a block is silence; dB of gain at most."""
 
@@ -49,15 +51,15 @@ def load_image(source: Any) -> Image.Image:
     if data.lstrip()[:5].lower() in (b"<svg ", b"<?xml"):
         raise MediaError(f"{name} is an SVG or XML file", expected="PNG, JPEG, WebP, GIF or BMP", do="convert it to PNG")
     try:
-        with warnings.catch_warnings():
+        # Pictures are decoded in several threads, but the filter of warnings is one for the process: it is set under a lock, for
+        # the header alone. The slow part, the pixels, is decoded outside.
+        with _opening, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
-            if image.width * image.height > settings.MAX_IMAGE_PIXELS:
-                raise MediaError(
-                    f"{name} is {image.width}x{image.height}", expected=f"at most {settings.MAX_IMAGE_PIXELS:,} pixels"
-                )
-            image.load()
-            return to_rgb(image)
+        if image.width * image.height > settings.MAX_IMAGE_PIXELS:
+            raise MediaError(f"{name} is {image.width}x{image.height}", expected=f"at most {settings.MAX_IMAGE_PIXELS:,} pixels")
+        image.load()
+        return to_rgb(image)
     except UnidentifiedImageError:
         raise MediaError(f"{name} is not a picture", expected="PNG, JPEG, WebP, GIF or BMP") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
