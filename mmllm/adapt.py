@@ -1,13 +1,12 @@
 """Adapt CLIP's two projections to one catalog, without labels: its own pictures, words and voices are the pairs.
 
-Towers stay frozen, and what they made of the catalog lies in the index, so that nothing is encoded twice but the mirrored pictures. A
-part of the catalog is held out; the change is kept only if recall on it improves.
+Towers stay frozen, and what they made of the catalog lies in the index, so that nothing is encoded but the titles. A part of the catalog
+is held out; the change is kept only if recall on it improves.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,11 @@ from mmllm import settings
 from mmllm.build import refit
 from mmllm.contrast import Contrast, fit, ranks, recall
 from mmllm.encoders import Encoders
-from mmllm.errors import IndexStateError
+from mmllm.errors import IndexStateError, QueryError
 from mmllm.projection import Heads
 from mmllm.store import Store, check_encoders
 from mmllm.types import Item
 
-log = logging.getLogger(__name__)
 LEAST = 60
 """Fewer items with a picture and words than this are no basis for training and holding out."""
 Progress = Callable[[str, int, int], None]
@@ -62,7 +60,8 @@ def adapt(
 ) -> AdaptReport:
     """Train projections on an index and write them into it if held-out recall improves.
 
-    `share` of the items is held out, or the ids in `test`. Kept if the mean of text-to-image and image-to-text recall@10 rises.
+    `share` of the items is held out, or the ids in `test`; no title of theirs is trained on. Kept if the mean of text-to-image and
+    image-to-text recall@10 rises. IndexStateError for too few items, QueryError for a test item without picture or words.
     """
     started = time.monotonic()
     store = Store(index)
@@ -77,8 +76,14 @@ def adapt(
     if test is None:
         train, held = hold_out(store.items, rows, share)
     else:
-        held = store.rows(list(test))
-        train = [r for r in rows if r not in set(held)]
+        held = store.rows(list(dict.fromkeys(test)))
+        unfit = [store.items[r].id for r in held if r not in set(rows)]
+        if unfit or not held:
+            raise QueryError(f"test item {unfit[0]!r} has no picture or no words" if unfit else "no test item is named")
+        titles_held = {store.items[r].title.casefold() for r in held}
+        train = [r for r in rows if store.items[r].title.casefold() not in titles_held]
+    if len(train) < LEAST // 2:
+        raise IndexStateError(f"{len(train)} items are left to train on", expected=f"at least {LEAST // 2}", do="hold out fewer")
     titles = encoders.clip.text_features([store.items[r].title for r in rows])
     title = dict(zip(rows, titles, strict=True))
     progress("titles", len(rows), len(rows))

@@ -101,22 +101,19 @@ def build_index(
         encoded = _encode_missing(cat, hashes, known, encoders, fingerprints, out, speech_language, progress)
         same = old is not None and dict(old.encoders) == dict(fingerprints)
         widths = old.widths if old is not None and same else encoders.widths()
-        heads = _heads_of(out, old, encoders, same=same)
-        trained = load_adapter(adapter, chosen, widths, fingerprints)
+        heads = _kept_heads(out, old, same=same)
+        trained = load_adapter(adapter, chosen, widths, fingerprints, heads=heads)
         current = _manifest_inputs(source, cat, preset, fingerprints, trained)
-        current |= {"widths": dict(widths), "heads": heads.fingerprint() if heads else ""}
+        current |= {"widths": dict(widths), "heads": heads}
         if old is not None and not any(encoded.values()) and all(getattr(old, k) == v for k, v in current.items()):
             Bm25.open(Store(out).payloads, out / "bm25")
             _open_chroma(out)
             shutil.rmtree(out / ".partial", ignore_errors=True)
             return BuildReport(len(cat.items), encoded, len(cat.problems), False)
-        if old is not None:
-            # The write below unmakes the old index: what it alone holds is put aside first, so that a crash loses nothing.
-            for modality in MODALITIES:
-                used = {own[modality] for own in hashes if modality in own}
-                if spare := {h: e for h, e in kept[modality].items() if h in used}:
-                    _write_partial(out, modality, fingerprints, spare)
-        _write(out, cat.items, hashes, known, trained, heads or encoders.clip.base, encoders)
+        _put_aside(out, kept, hashes, fingerprints)
+        base = encoders.clip.base
+        used = projection.load(out / HEADS, clip=encoders.clip.fingerprint, like=base) if heads else base
+        _write(out, cat.items, hashes, known, trained, used, encoders)
         # The LM's weight belongs to the language model and the adapter; another catalog does not unmake it.
         keep_blend = old is not None and old.adapter_fingerprint == current["adapter_fingerprint"]
         blend = dict(old.blend) if old is not None and keep_blend else {}
@@ -127,20 +124,38 @@ def build_index(
 
 
 def refit(out: Path, heads: Heads, encoders: Encoders) -> None:
-    """Put projections trained on this index into it: what follows from them is computed again, nothing is encoded."""
+    """Put projections trained on this index into it: what follows from them is computed again, nothing is encoded.
+
+    The LM's weight was chosen for another order of retrieval and is dropped.
+    """
     with writer_lock(out):
         store = Store(out)
         old, payloads = store.manifest, store.payloads
         values = {m: store.features[m]["values"] for m in MODALITIES}
         pictured, words = store.features["image"]["present"], store.features["words"]
         folder = None if old.adapter == "untrained" else Path(old.adapter)
-        trained = load_adapter(folder, encoders.preset, old.widths, old.encoders)
+        trained = load_adapter(folder, encoders.preset, old.widths, old.encoders, heads=heads.fingerprint())
         anchored = anchors(heads, values["image"], pictured, words["values"], words["present"].astype(bool))
+        _put_aside(out, _kept(out, old, old.encoders), [p.hashes for p in payloads], old.encoders)
         (out / MANIFEST).unlink()
         projection.save(heads, out / HEADS, clip=encoders.clip.fingerprint)
         _derive(out, payloads, values, anchored, trained, heads, encoders)
-        write_manifest(out, replace(old, heads=heads.fingerprint(), files=_file_hashes(out)))
+        write_manifest(out, replace(old, heads=heads.fingerprint(), files=_file_hashes(out), blend={}))
+        shutil.rmtree(out / ".partial", ignore_errors=True)
         _open_chroma(out)
+
+
+def _put_aside(
+    out: Path,
+    kept: Mapping[str, Mapping[str, Encoded]],
+    hashes: Sequence[Mapping[str, str]],
+    fingerprints: Mapping[str, str],
+) -> None:
+    """What follows unmakes the old index: what it alone holds of these items is put aside, so that a crash loses no encoding."""
+    for modality in MODALITIES:
+        used = {own[modality] for own in hashes if modality in own}
+        if spare := {h: e for h, e in kept[modality].items() if h in used}:
+            _write_partial(out, modality, fingerprints, spare)
 
 
 def _old_manifest(out: Path) -> Manifest | None:
@@ -154,17 +169,15 @@ def _old_manifest(out: Path) -> Manifest | None:
         return None
 
 
-def _heads_of(out: Path, old: Manifest | None, encoders: Encoders, *, same: bool) -> Heads | None:
-    """The projections adapted to this catalog; dropped, and said so, where the CLIP below them is another one now."""
-    file = out / HEADS
-    if old is None or not old.heads:
-        file.unlink(missing_ok=True)
-        return None
-    if not same:
-        log.warning("%s was adapted over other encoders: it is removed, run `mmllm adapt %s` again", file, out)
-        file.unlink(missing_ok=True)
-        return None
-    return Encoders(encoders.preset, heads=file).clip.heads
+def _kept_heads(out: Path, old: Manifest | None, *, same: bool) -> str:
+    """Fingerprint of the projections adapted to this catalog; they are removed, and that is said, where they fit no longer."""
+    if old is not None and old.heads and same:
+        return old.heads
+    if (out / HEADS).is_file():
+        why = "they belong to other encoders" if old is not None and old.heads else "no finished index names them"
+        log.warning("the projections in %s are removed (%s): run `mmllm adapt %s` again", out / HEADS, why, out)
+        (out / HEADS).unlink()
+    return ""
 
 
 def _manifest_inputs(
@@ -341,9 +354,18 @@ def _encode_sounds(item: Item, folder: Path, encoders: Encoders, language: str |
 
 
 def load_adapter(
-    folder: Path | None, preset: settings.Preset, widths: Mapping[str, int], fingerprints: Mapping[str, str]
+    folder: Path | None, preset: settings.Preset, widths: Mapping[str, int], fingerprints: Mapping[str, str], *, heads: str
 ) -> adapters.Adapter:
-    """The adapter in that folder, or the untrained one of the preset; `widths` as in the manifest."""
+    """The adapter in that folder, or the untrained one of the preset; `widths` and `heads` as in the manifest.
+
+    IndexStateError for a trained adapter over projections adapted to the catalog: it was trained over other anchors.
+    """
+    if folder is not None and heads:
+        raise IndexStateError(
+            f"adapter {folder} was trained over CLIP's own projections, this index has adapted ones",
+            expected="one of the two",
+            do="build another index for the adapter, without `mmllm adapt`",
+        )
     lm_fingerprint = weights.fingerprint(weights.path(preset.lm))
     if folder is not None:
         return adapters.load(folder, lm_fingerprint=lm_fingerprint, encoders=fingerprints)

@@ -292,6 +292,7 @@ def index_build(
     """Encode what is new, fuse, write; nothing is encoded twice."""
     from mmllm import catalog, weights
     from mmllm.build import build_index
+    from mmllm.validate import weight_line
 
     for name in weights.of_preset(preset):
         weights.pull(name)
@@ -314,27 +315,7 @@ def index_build(
     if done.skipped:
         typer.echo(f"{done.skipped} problems were skipped; `mmllm data validate {source}` lists them", err=True)
     if blend:
-        _choose_blend(out)
-
-
-def _choose_blend(out: Path) -> None:
-    """Choose the LM's weight if there is none for this adapter and these prompts, and print it either way."""
-    from dataclasses import replace
-
-    from mmllm.recommend import Recommender
-    from mmllm.store import read_manifest, write_manifest, writer_lock
-    from mmllm.validate import choose_weight, prompts_fingerprint
-
-    manifest = read_manifest(out)
-    if manifest.blend.get("prompts") != prompts_fingerprint():
-        recommender = Recommender.load(out)
-        chosen = choose_weight(recommender)
-        recommender.close()
-        with writer_lock(out):
-            manifest = replace(read_manifest(out), blend=chosen)
-            write_manifest(out, manifest)
-    scores = " ".join(f"{w}:{s}" for w, s in manifest.blend["ndcg@10"].items())
-    typer.echo(f"LM weight {manifest.blend['weight']} (nDCG@10 over {manifest.blend['requests']} made requests: {scores})")
+        typer.echo(weight_line(out))
 
 
 @index.command("verify")

@@ -38,6 +38,7 @@ def adapt(
     from mmllm.adapt import adapt as run
     from mmllm.errors import MmllmError
     from mmllm.progress import Progress
+    from mmllm.validate import weight_line
 
     if not 0 < share < 1:
         raise MmllmError(f"--share {share}", expected="a number between 0 and 1", do="leave it out for 0.1")
@@ -45,6 +46,7 @@ def adapt(
         raise MmllmError(f"{test} is not a file", expected="ids, one a line")
     ids = test.read_text(encoding="utf-8").split() if test else None
     report = run(folder, share=share, test=ids, progress=Progress())
+    line = weight_line(folder) if report.kept else ""  # the old weight was chosen for another order of retrieval
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1))
         return
@@ -53,4 +55,7 @@ def adapt(
         for k in (1, 5, 10):
             key = f"{name}_recall@{k}"
             typer.echo(f"{name.replace('_', '-')} recall@{k} {report.before[key]:.2f} -> {report.after[key]:.2f}")
-    typer.echo("kept: the index now uses these projections" if report.kept else "not kept: held-out recall did not improve")
+    if report.kept:
+        typer.echo(f"kept: the index now uses these projections\n{line}")
+    else:
+        typer.echo("not kept: held-out recall did not improve")

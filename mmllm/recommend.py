@@ -45,7 +45,7 @@ class Recommender:
         fingerprints = encoders.fingerprints()
         check_encoders(store.manifest, fingerprints)
         folder = None if store.manifest.adapter == "untrained" else Path(store.manifest.adapter)
-        adapter = load_adapter(folder, preset, store.manifest.widths, fingerprints)
+        adapter = load_adapter(folder, preset, store.manifest.widths, fingerprints, heads=store.manifest.heads)
         if adapter.fingerprint != store.manifest.adapter_fingerprint:
             raise MmllmError(
                 f"the index was fused with adapter {store.manifest.adapter_fingerprint}, this machine has {adapter.fingerprint}",

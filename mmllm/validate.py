@@ -1,8 +1,8 @@
 """Choose the LM's weight w on requests made from the catalog itself: from names, and from categories.
 
-Before an adapter is trained nobody knows whether the language model ranks better than what retrieved; this asks, on a seed, and
-takes the smallest w among the best. Requests read "I would like ..." and are answered by every item whose title holds the noun, or
-whose attribute has the value.
+Before an adapter is trained nobody knows whether the language model ranks better than what retrieved; this asks, on a seed, and takes
+w = 0 unless another gains more than a standard error. Requests read "I would like ..." and are answered by every item whose title
+holds the noun, or whose attribute has the value.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from mmllm.catalog import NAMES
 from mmllm.recommend import Recommender
 from mmllm.rerank import zscore
 from mmllm.retrieve import words
+from mmllm.store import read_manifest, write_manifest, writer_lock
 from mmllm.types import Item, Query
 
 GRID = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -105,3 +107,17 @@ def choose_weight(recommender: Recommender, *, count: int = 32) -> dict[str, Any
         "seed": settings.SEED,
         "prompts": prompts_fingerprint(),
     }
+
+
+def weight_line(index: Path) -> str:
+    """One line on the LM's weight of an index; it is chosen and written first where there is none for these prompts."""
+    manifest = read_manifest(index)
+    if manifest.blend.get("prompts") != prompts_fingerprint():
+        recommender = Recommender.load(index)
+        chosen = choose_weight(recommender)
+        recommender.close()
+        with writer_lock(index):
+            manifest = replace(read_manifest(index), blend=chosen)
+            write_manifest(index, manifest)
+    scores = " ".join(f"{w}:{s}" for w, s in manifest.blend["ndcg@10"].items())
+    return f"LM weight {manifest.blend['weight']} (nDCG@10 over {manifest.blend['requests']} made requests: {scores})"

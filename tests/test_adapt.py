@@ -8,7 +8,7 @@ from mmllm import Query, Recommender, catalog
 from mmllm.adapt import adapt, hold_out
 from mmllm.build import build_index
 from mmllm.contrast import Contrast
-from mmllm.errors import IndexStateError
+from mmllm.errors import IndexStateError, QueryError
 from mmllm.store import Store
 from mmllm.types import Item
 
@@ -110,3 +110,42 @@ def test_one_title_stands_on_one_side_only():
 def test_named_items_are_held_out(index):
     report = adapt(index, test=[f"{c}-disc" for c in COLOURS], training=Contrast(epochs=1, batch=60, learning_rate=0.0))
     assert (report.trained_on, report.held_out) == (70, 10)
+
+
+def test_held_out_items_are_checked_and_their_titles_not_trained_on(index, shapes):
+    with pytest.raises(QueryError, match="no test item"):
+        adapt(index, test=[])
+    with pytest.raises(QueryError, match="unknown item id"):
+        adapt(index, test=["no-such-thing"])
+    items = list(catalog.read(shapes).items)
+    items[1] = Item(items[1].id, items[0].title, "", items[1].attributes, items[1].image)
+    items[2] = Item(items[2].id, items[2].title, "", items[2].attributes)
+    catalog.write(items, shapes)
+    build_index(shapes, index, preset="tiny")
+    report = adapt(index, test=[items[0].id], training=Contrast(epochs=1, batch=60, learning_rate=0.0))
+    assert (report.trained_on, report.held_out) == (77, 1), "its namesake and the item without a picture are left out"
+    with pytest.raises(QueryError, match="no picture"):
+        adapt(index, test=[items[2].id])
+
+
+def test_a_crash_while_projections_are_written_loses_no_encoding(index, shapes, monkeypatch):
+    from mmllm import build
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(build, "fuse_all", killed)
+        with pytest.raises(KeyboardInterrupt):
+            adapt(index, share=0.25, training=Contrast(epochs=60, batch=60, learning_rate=1e-2, text_rate=1.0, pull=0.0))
+    assert not (index / "manifest.json").exists()
+    report = build_index(shapes, index, preset="tiny")
+    assert not any(report.encoded.values()) and not Store(index).manifest.heads
+    assert not (index / "heads.safetensors").exists(), "half an adaptation is none"
+
+
+def test_adapted_projections_and_a_trained_adapter_exclude_each_other(index, shapes, tmp_path):
+    adapt(index, share=0.25, training=Contrast(epochs=60, batch=60, learning_rate=1e-2, text_rate=1.0, pull=0.0))
+    assert Store(index).manifest.heads and not Store(index).manifest.blend
+    with pytest.raises(IndexStateError, match="adapted ones"):
+        build_index(shapes, index, preset="tiny", adapter=tmp_path / "adapter")

@@ -204,3 +204,11 @@ def test_packages_that_cannot_be_had(tmp_path, monkeypatch):
         fetch.npm("x", "1", tmp_path)
     with pytest.raises(CatalogError, match="apt-get is not on this machine"):
         fetch.debian("x", tmp_path)
+
+
+def test_a_damaged_package_is_named(emoji_packages, tmp_path):
+    from mmllm.importers.emoji import import_emoji
+
+    (emoji_packages / "openmoji-17.0.0.tgz").write_bytes(b"half of it")
+    with pytest.raises(CatalogError, match="openmoji-17.0.0.tgz cannot be unpacked"):
+        import_emoji(tmp_path / "out", styles=("openmoji",), cache=emoji_packages)

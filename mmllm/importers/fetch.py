@@ -30,7 +30,9 @@ def debian(package: str, into: Path, *, keep: Path | None = None, do: str = "use
             raise CatalogError(
                 f"apt-get download {package} failed: {reason}", do=f"run `apt-get update` (as root) first, or {do}"
             )
-    subprocess.run(["dpkg-deb", "-x", str(found[-1]), str(into)], check=True, capture_output=True)
+    done = subprocess.run(["dpkg-deb", "-x", str(found[-1]), str(into)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CatalogError(f"{found[-1]} cannot be unpacked ({done.stderr.strip()})", do="delete it and fetch it again")
 
 
 def npm(package: str, version: str, into: Path, *, keep: Path | None = None) -> Path:
@@ -41,12 +43,15 @@ def npm(package: str, version: str, into: Path, *, keep: Path | None = None) -> 
     name = package.lstrip("@").replace("/", "-")
     archive = keep / f"{name}-{version}.tgz"
     if not archive.is_file():
-        command = ["npm", "pack", "--silent", f"{package}@{version}"]
+        command = ["npm", "pack", "--silent", "--ignore-scripts", f"{package}@{version}"]
         done = subprocess.run(command, cwd=keep, capture_output=True, text=True, check=False)
         if done.returncode or not archive.is_file():
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise CatalogError(f"npm pack {package}@{version} failed: {reason}", do="check the connection to the npm registry")
     target = into / name
-    with tarfile.open(archive) as tar:
-        tar.extractall(target, filter="data")
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(target, filter="data")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise CatalogError(f"{archive} cannot be unpacked ({error})", do="delete it and fetch it again") from None
     return target / "package"

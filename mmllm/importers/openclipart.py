@@ -7,6 +7,7 @@ name (shapes, logos, playing cards, gradients) is left out, and of pictures with
 from __future__ import annotations
 
 import html
+import logging
 import re
 import tempfile
 from collections import Counter
@@ -18,6 +19,7 @@ from mmllm.errors import CatalogError, MediaError
 from mmllm.importers import fetch
 from mmllm.types import Item
 
+log = logging.getLogger(__name__)
 SVG, PNG = Path("usr/share/openclipart/svg"), Path("usr/share/openclipart/png")
 SIDE = 224
 SAME_TITLE = 4
@@ -79,8 +81,9 @@ def _items(root: Path, out: Path) -> Iterator[Item]:
             continue
         try:
             image = media.load_image(picture)
-        except MediaError:
-            continue  # a few of the package's pictures are larger than what is decoded here
+        except MediaError as error:
+            log.warning("left out: %s", error)  # a few of the package's pictures are larger than what is decoded here
+            continue
         id_ = str(relative.with_suffix("")).replace("/", "-")
         image.thumbnail((SIDE, SIDE))
         image.save(out / "media" / f"{id_}.png")
