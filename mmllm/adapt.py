@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,10 @@ from mmllm.encoders import Encoders
 from mmllm.errors import IndexStateError, QueryError
 from mmllm.projection import Heads
 from mmllm.store import Store, check_encoders
-from mmllm.types import Item
+from mmllm.types import Item, Progress
 
 LEAST = 60
 """Fewer items with a picture and words than this are no basis for training and holding out."""
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

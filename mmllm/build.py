@@ -9,26 +9,24 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mmllm import adapter as adapters
-from mmllm import catalog, lm, projection, settings, weights
-from mmllm.caption import PhraseCaptioner
+from mmllm import catalog, projection, settings
+from mmllm.derive import anchors, derive, load_adapter, open_vectors
 from mmllm.encoders import Encoders
 from mmllm.errors import IndexStateError
-from mmllm.fusion import FusionConfig
 from mmllm.media import load_audio, load_image
 from mmllm.projection import Heads
-from mmllm.retrieve import Bm25, spaces
+from mmllm.retrieve import Bm25
 from mmllm.store import (
     HEADS,
     MANIFEST,
@@ -39,17 +37,14 @@ from mmllm.store import (
     read_payloads,
     save_arrays,
     write_manifest,
-    write_payloads,
     writer_lock,
 )
-from mmllm.types import MODALITIES, Caption, Item, Segment, Transcript
-from mmllm.vector_store import VectorStore
+from mmllm.types import MODALITIES, Caption, Item, Progress, Segment, Transcript
 
 log = logging.getLogger(__name__)
 WORDED = ("text", "audio")
 """The modalities that hold words for CLIP's text tower: what is written and what was said."""
 CHUNK = {"text": 256, "image": 64, "audio": 16}
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -139,7 +134,7 @@ def refit(out: Path, heads: Heads, encoders: Encoders) -> None:
         _put_aside(out, _kept(out, old, old.encoders), [p.hashes for p in payloads], old.encoders)
         (out / MANIFEST).unlink()
         projection.save(heads, out / HEADS, clip=encoders.clip.fingerprint)
-        _derive(out, payloads, values, anchored, trained, heads, encoders)
+        derive(out, payloads, values, anchored, trained, heads, encoders)
         write_manifest(out, replace(old, heads=heads.fingerprint(), files=_file_hashes(out), blend={}))
         shutil.rmtree(out / ".partial", ignore_errors=True)
         _open_chroma(out)
@@ -194,21 +189,6 @@ def _manifest_inputs(
         "adapter_fingerprint": trained.fingerprint,
         "counts": counts,
     }
-
-
-def chroma_fingerprint(manifest: Manifest) -> str:
-    """What Chroma's copy has to match: the vectors and the attributes."""
-    return hashlib.sha256(json.dumps(dict(manifest.files), sort_keys=True).encode()).hexdigest()
-
-
-def open_vectors(store: Store) -> VectorStore:
-    """The index's Chroma, rebuilt if it has to be."""
-    return VectorStore.open(
-        store.folder / "chroma",
-        fingerprint=chroma_fingerprint(store.manifest),
-        spaces=spaces(store),
-        items={i.id: i for i in store.items},
-    )
 
 
 def _open_chroma(out: Path) -> None:
@@ -353,33 +333,6 @@ def _encode_sounds(item: Item, folder: Path, encoders: Encoders, language: str |
 # ---- fusing and writing ------------------------------------------------------------------------------------------
 
 
-def load_adapter(
-    folder: Path | None, preset: settings.Preset, widths: Mapping[str, int], fingerprints: Mapping[str, str], *, heads: str
-) -> adapters.Adapter:
-    """The adapter in that folder, or the untrained one of the preset; `widths` and `heads` as in the manifest.
-
-    IndexStateError for a trained adapter over projections adapted to the catalog: it was trained over other anchors.
-    """
-    if folder is not None and heads:
-        raise IndexStateError(
-            f"adapter {folder} was trained over CLIP's own projections, this index has adapted ones",
-            expected="one of the two",
-            do="build another index for the adapter, without `mmllm adapt`",
-        )
-    lm_fingerprint = weights.fingerprint(weights.path(preset.lm))
-    if folder is not None:
-        return adapters.load(folder, lm_fingerprint=lm_fingerprint, encoders=fingerprints)
-    width, norm = lm.embedding_shape(preset.lm)
-    config = FusionConfig(
-        widths=tuple(widths[m] for m in MODALITIES),
-        width=widths["shared"],
-        soft_tokens=preset.soft_tokens,
-        lm_width=width,
-        soft_norm=round(norm, 6),
-    )
-    return adapters.untrained(config, lm=preset.lm, lm_fingerprint=lm_fingerprint, encoders=fingerprints)
-
-
 def _write(
     out: Path,
     items: Sequence[Item],
@@ -410,91 +363,7 @@ def _write(
     for m, modality in enumerate(MODALITIES):
         save_arrays(out / "features" / f"{modality}.safetensors", {"values": values[modality], "present": present[:, m]})
     save_arrays(out / "features" / "words.safetensors", {"values": words, "present": worded})
-    _derive(out, payloads, values, anchors(heads, values["image"], present[:, 1], words, worded), trained, heads, encoders)
-
-
-def _derive(
-    out: Path,
-    payloads: Sequence[Payload],
-    values: Mapping[str, np.ndarray],
-    anchored: tuple[np.ndarray, np.ndarray],
-    trained: adapters.Adapter,
-    heads: Heads,
-    encoders: Encoders,
-) -> None:
-    """What follows from features and projections without encoding an item: anchors, fused vectors, phrase captions, BM25."""
-    anchor, present = anchored
-    save_arrays(out / "features" / "anchor.safetensors", {"values": anchor, "present": present})
-    save_arrays(out / "fused.safetensors", fuse_all(trained, values, anchor, present))
-    if not encoders.preset.captioner:
-        payloads = _phrase_captions(out, payloads, values["image"], present[:, 1], heads, encoders)
-    write_payloads(out / "items.parquet", payloads)
-    Bm25.build(payloads, out / "bm25")
-
-
-def _phrase_captions(
-    out: Path, payloads: Sequence[Payload], features: np.ndarray, pictured: np.ndarray, heads: Heads, encoders: Encoders
-) -> list[Payload]:
-    """Payloads with captions by PhraseCaptioner; the phrases' features are kept beside, for they change with the attributes only."""
-
-    def encode_texts(texts: Sequence[str]) -> np.ndarray:
-        key = hashlib.sha256("\n".join([encoders.clip.fingerprint, *texts]).encode()).hexdigest()
-        file = out / "phrases.safetensors"
-        if file.is_file():
-            try:
-                with safe_open(file, framework="numpy") as kept:
-                    if kept.metadata().get("key") == key:
-                        return heads.project(kept.get_tensor("features"), "text")
-            except SafetensorError as error:
-                log.warning("%s is damaged (%s): the phrases are encoded again", file, error)
-        features = encoders.clip.text_features(texts)
-        save_file({"features": features}, file, metadata={"key": key})
-        return heads.project(features, "text")
-
-    captioner = PhraseCaptioner(
-        [p.item for p in payloads],
-        features,
-        pictured,
-        encode_images=lambda pictures: encoders.clip.image_features(pictures),
-        project=lambda rows: heads.project(rows, "image"),
-        encode_texts=encode_texts,
-        name=encoders.preset.clip,
-    )
-    captions = captioner.known_captions()
-    return [replace(p, caption=captions.get(n, Caption())) for n, p in enumerate(payloads)]
-
-
-def anchors(
-    heads: Heads, image: np.ndarray, pictured: np.ndarray, words: np.ndarray, worded: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features of CLIP's towers -> every modality in the shared space: values [N, M, D] and present [N, M].
-
-    image: [N, D_image], pictured: [N]; words: [N, 2, D_clip_text] of text and transcript, worded: [N, 2].
-    """
-    values = np.zeros((len(image), len(MODALITIES), heads.image.shape[0]), dtype=np.float32)
-    present = np.stack([worded[:, 0], pictured.astype(bool), worded[:, 1]], axis=1)
-    values[:, 0], values[:, 2] = heads.project(words[:, 0], "text"), heads.project(words[:, 1], "text")
-    values[:, 1] = heads.project(image, "image")
-    return values * present[..., None], present
-
-
-def fuse_all(
-    trained: adapters.Adapter, values: Mapping[str, np.ndarray], anchor: np.ndarray, present: np.ndarray
-) -> dict[str, np.ndarray]:
-    """All items through the fusion: pooled [N, D], soft [N, K, H], shares [N, M].
-
-    A modality takes part when it has an anchor: a sound without speech has none in the shared space, and until a fusion is trained
-    on it, it is searched by its own states alone.
-    """
-    parts: dict[str, list[np.ndarray]] = {"pooled": [], "soft": [], "shares": []}
-    with torch.inference_mode():
-        for start in range(0, len(anchor), 1024):
-            rows = slice(start, start + 1024)
-            features = {m: torch.from_numpy(v[rows]) for m, v in values.items()}
-            fused = trained.fusion(features, torch.from_numpy(anchor[rows]), torch.from_numpy(present[rows]))
-            for name, tensor in (("pooled", fused.pooled), ("soft", fused.soft), ("shares", fused.shares)):
-                parts[name].append(tensor.numpy())
-    return {name: np.concatenate(found) for name, found in parts.items()}
+    derive(out, payloads, values, anchors(heads, values["image"], present[:, 1], words, worded), trained, heads, encoders)
 
 
 def _file_hashes(out: Path) -> dict[str, str]:

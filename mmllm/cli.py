@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,21 +12,17 @@ import typer
 
 from mmllm import __version__, cli_data, cli_speech, cli_train, settings
 from mmllm.errors import MmllmError, QueryError
-from mmllm.progress import Progress
+from mmllm.terminal import ProgressBars, columns, guarded
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split(".")[0] + ".")
 models = typer.Typer(no_args_is_help=True, help="Frozen weights: where they come from and whether they are intact.")
-data = typer.Typer(no_args_is_help=True, help="Catalogs: import and validate.")
-importers = typer.Typer(no_args_is_help=True, help="Something that exists -> a catalog folder.")
 index = typer.Typer(no_args_is_help=True, help="Indexes: build, verify, search.")
 train = typer.Typer(no_args_is_help=True, help="Training.")
 app.add_typer(models, name="models")
-app.add_typer(data, name="data")
-data.add_typer(importers, name="import")
+app.add_typer(cli_data.data, name="data")
 app.add_typer(index, name="index")
 app.add_typer(train, name="train")
 
-Out = Annotated[Path, typer.Option("-o", "--out", help="Folder to write the catalog to.")]
 Index = Annotated[Path, typer.Argument(help="An index folder.")]
 
 
@@ -45,23 +39,6 @@ def _main(
     if version:
         typer.echo(__version__)
         raise typer.Exit
-
-
-def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One clear line on stderr and exit code 1 for every error raised on purpose."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except MmllmError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            typer.echo("stopped", err=True)
-            raise typer.Exit(130) from None
-
-    return run
 
 
 # ---- models ------------------------------------------------------------------------------------------------------
@@ -122,159 +99,6 @@ def models_path(name: str) -> None:
     typer.echo(weights.path(name))
 
 
-# ---- data --------------------------------------------------------------------------------------------------------
-
-
-def _columns(text: str) -> tuple[str, ...]:
-    return tuple(c.strip() for c in text.split(",") if c.strip())
-
-
-@importers.command("stamps")
-@guarded
-def import_stamps(
-    out: Out,
-    source: Annotated[
-        Path | None, typer.Option(help="An unpacked stamps folder; otherwise the Debian package is fetched.")
-    ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Keep the downloaded package here.")] = None,
-) -> None:
-    """Tux Paint stamps: drawings with names in many languages, voices and sounds (Debian, GPL-2)."""
-    from mmllm.importers.stamps import import_stamps as run
-
-    typer.echo(f"{run(out, source=source, cache=cache)} items in {out}")
-
-
-@importers.command("emoji")
-@guarded
-def import_emoji(
-    out: Out,
-    style: Annotated[str, typer.Option(help="noto, openmoji, twemoji, fluent, separated by commas; none means all.")] = "",
-    cache: Annotated[Path | None, typer.Option(help="Keep the downloaded packages here.")] = None,
-) -> None:
-    """Emoji with Unicode CLDR names and keywords, in four drawing styles (Debian and npm; needs npm)."""
-    from mmllm.importers.emoji import STYLES
-    from mmllm.importers.emoji import import_emoji as run
-
-    typer.echo(f"{run(out, styles=_columns(style) or STYLES, cache=cache)} items in {out}")
-
-
-@importers.command("openclipart")
-@guarded
-def import_openclipart(
-    out: Out, cache: Annotated[Path | None, typer.Option(help="Keep the downloaded packages here.")] = None
-) -> None:
-    """Open Clip Art Library: drawings with titles and keywords (Debian, public domain)."""
-    from mmllm.importers.openclipart import import_openclipart as run
-
-    typer.echo(f"{run(out, cache=cache)} items in {out}")
-
-
-@importers.command("movielens")
-@guarded
-def import_movielens(source: Path, out: Out) -> None:
-    """MovieLens in any of its layouts, with posters and descriptions where they are."""
-    from mmllm.importers.movielens import import_movielens as run
-
-    items, interactions = run(source, out)
-    typer.echo(f"{items} items and {interactions} interactions in {out}")
-
-
-@importers.command("folder")
-@guarded
-def import_folder(source: Path, out: Out) -> None:
-    """A folder of pictures and sounds; titles from file names."""
-    from mmllm.importers.folder import import_folder as run
-
-    typer.echo(f"{run(source, out)} items in {out}")
-
-
-@importers.command("csv")
-@guarded
-def import_csv(
-    file: Path,
-    out: Out,
-    id: Annotated[str, typer.Option(help="Column of the id.")],
-    title: Annotated[str, typer.Option(help="Column of the title.")],
-    text: Annotated[str, typer.Option(help="Columns of the text, separated by commas.")] = "",
-    image: Annotated[str | None, typer.Option(help="Column of the picture's path.")] = None,
-    audio: Annotated[str | None, typer.Option(help="Column of the sound's path.")] = None,
-    attributes: Annotated[str, typer.Option(help="Columns of attributes, separated by commas.")] = "",
-    media_root: Annotated[Path | None, typer.Option(help="Where the paths start; default: beside the CSV.")] = None,
-    interactions: Annotated[Path | None, typer.Option(help="A CSV with user,item,rating,timestamp.")] = None,
-) -> None:
-    """One CSV with a header; you say which column is which."""
-    from mmllm.importers.csv_file import import_csv as run
-
-    items, rows = run(
-        file,
-        out,
-        id=id,
-        title=title,
-        text=_columns(text),
-        image=image,
-        audio=audio,
-        attributes=_columns(attributes),
-        media_root=media_root,
-        interactions=interactions,
-    )
-    typer.echo(f"{items} items and {rows} interactions in {out}")
-
-
-@importers.command("hf")
-@guarded
-def import_hf(
-    name: Annotated[str, typer.Argument(help="A dataset's name, or imagefolder, audiofolder, csv, json, parquet.")],
-    out: Out,
-    data_dir: Annotated[str | None, typer.Option(help="Folder for imagefolder and its kin.")] = None,
-    split: str = "train",
-    id: Annotated[str | None, typer.Option()] = None,
-    title: Annotated[str | None, typer.Option()] = None,
-    text: str = "",
-    image: Annotated[str | None, typer.Option()] = None,
-    audio: Annotated[str | None, typer.Option()] = None,
-    attributes: str = "",
-) -> None:
-    """A Hugging Face dataset, through `datasets`."""
-    from mmllm.importers.hf import import_hf as run
-
-    count = run(
-        name,
-        out,
-        split=split,
-        data_dir=data_dir,
-        id=id,
-        title=title,
-        text=_columns(text),
-        image=image,
-        audio=audio,
-        attributes=_columns(attributes),
-    )
-    typer.echo(f"{count} items in {out}")
-
-
-@data.command("validate")
-@guarded
-def data_validate(folder: Path) -> None:
-    """Every problem of a catalog by line and field, and counts."""
-    from mmllm import catalog
-
-    found = catalog.validate(folder)
-    for problem in found.problems:
-        typer.echo(str(problem), err=True)
-    counts = {
-        "items": len(found.items),
-        "problems": len(found.problems),
-        "with picture": sum(bool(i.image) for i in found.items),
-        "with sound": sum(bool(i.audio) for i in found.items),
-        "duplicate titles": len(found.items) - len({i.title.casefold() for i in found.items}),
-    }
-    typer.echo(", ".join(f"{v} {k}" for k, v in counts.items()))
-    for name, kind in found.schema().items():
-        typer.echo(f"attribute {name}: {kind}, {len(catalog.attribute_values(found.items, name))} values")
-    if found.problems:
-        raise MmllmError(f"{len(found.problems)} problems in {folder}", do="mend them, or build with --skip-bad")
-
-
 # ---- index -------------------------------------------------------------------------------------------------------
 
 
@@ -308,7 +132,7 @@ def index_build(
         adapter=adapter,
         skip_bad=skip_bad,
         speech_language=speech_language,
-        progress=Progress(),
+        progress=ProgressBars(),
     )
     counts = ", ".join(f"{n} {m}" for m, n in done.encoded.items())
     typer.echo(f"{out}: {done.items} items, encoded {counts}" + ("" if done.changed else " (nothing changed)"))
@@ -411,8 +235,8 @@ def recommend(
         text=words or None,
         image=image,
         audio=audio,
-        liked=_columns(liked),
-        disliked=_columns(disliked),
+        liked=columns(liked),
+        disliked=columns(disliked),
         where=parse_where(where or []),
     )
     response = Recommender.load(folder).recommend(query, k=k, lm_explanations=explain)
@@ -447,7 +271,7 @@ def rerank(
     from mmllm.types import Query
 
     reranker = Reranker.load(folder)
-    ranked = reranker.rank(Query(text=words, liked=_columns(liked)), _columns(candidates))
+    ranked = reranker.rank(Query(text=words, liked=columns(liked)), columns(candidates))
     if as_json:
         typer.echo(json.dumps([asdict(r) for r in ranked], ensure_ascii=False, indent=1))
         return
@@ -550,7 +374,6 @@ def doctor() -> None:
         typer.echo(f"{program:18} {shutil.which(program) or 'missing (only the stamps demo needs it)'}")
 
 
-data.command("report")(guarded(cli_data.data_report))
 app.command()(guarded(cli_train.adapt))
 train.command("clip")(guarded(cli_train.train_clip))
 

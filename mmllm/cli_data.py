@@ -1,4 +1,4 @@
-"""`mmllm data report`. Registered by `cli.py`."""
+"""`mmllm data`: import, validate, report. Registered by `cli.py`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,173 @@ from typing import Annotated
 
 import typer
 
+from mmllm.errors import MmllmError
+from mmllm.terminal import ProgressBars, columns, guarded
 
+data = typer.Typer(no_args_is_help=True, help="Catalogs: import, validate, report.")
+importers = typer.Typer(no_args_is_help=True, help="Something that exists -> a catalog folder.")
+data.add_typer(importers, name="import")
+
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder to write the catalog to.")]
+
+
+@importers.command("stamps")
+@guarded
+def import_stamps(
+    out: Out,
+    source: Annotated[
+        Path | None, typer.Option(help="An unpacked stamps folder; otherwise the Debian package is fetched.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Keep the downloaded package here.")] = None,
+) -> None:
+    """Tux Paint stamps: drawings with names in many languages, voices and sounds (Debian, GPL-2)."""
+    from mmllm.importers.stamps import import_stamps as run
+
+    typer.echo(f"{run(out, source=source, cache=cache)} items in {out}")
+
+
+@importers.command("emoji")
+@guarded
+def import_emoji(
+    out: Out,
+    style: Annotated[str, typer.Option(help="noto, openmoji, twemoji, fluent, separated by commas; none means all.")] = "",
+    cache: Annotated[Path | None, typer.Option(help="Keep the downloaded packages here.")] = None,
+) -> None:
+    """Emoji with Unicode CLDR names and keywords, in four drawing styles (Debian and npm; needs npm)."""
+    from mmllm.importers.emoji import STYLES
+    from mmllm.importers.emoji import import_emoji as run
+
+    typer.echo(f"{run(out, styles=columns(style) or STYLES, cache=cache)} items in {out}")
+
+
+@importers.command("openclipart")
+@guarded
+def import_openclipart(
+    out: Out, cache: Annotated[Path | None, typer.Option(help="Keep the downloaded packages here.")] = None
+) -> None:
+    """Open Clip Art Library: drawings with titles and keywords (Debian, public domain)."""
+    from mmllm.importers.openclipart import import_openclipart as run
+
+    typer.echo(f"{run(out, cache=cache)} items in {out}")
+
+
+@importers.command("movielens")
+@guarded
+def import_movielens(source: Path, out: Out) -> None:
+    """MovieLens in any of its layouts, with posters and descriptions where they are."""
+    from mmllm.importers.movielens import import_movielens as run
+
+    items, interactions = run(source, out)
+    typer.echo(f"{items} items and {interactions} interactions in {out}")
+
+
+@importers.command("folder")
+@guarded
+def import_folder(source: Path, out: Out) -> None:
+    """A folder of pictures and sounds; titles from file names."""
+    from mmllm.importers.folder import import_folder as run
+
+    typer.echo(f"{run(source, out)} items in {out}")
+
+
+@importers.command("csv")
+@guarded
+def import_csv(
+    file: Path,
+    out: Out,
+    id: Annotated[str, typer.Option(help="Column of the id.")],
+    title: Annotated[str, typer.Option(help="Column of the title.")],
+    text: Annotated[str, typer.Option(help="Columns of the text, separated by commas.")] = "",
+    image: Annotated[str | None, typer.Option(help="Column of the picture's path.")] = None,
+    audio: Annotated[str | None, typer.Option(help="Column of the sound's path.")] = None,
+    attributes: Annotated[str, typer.Option(help="Columns of attributes, separated by commas.")] = "",
+    media_root: Annotated[Path | None, typer.Option(help="Where the paths start; default: beside the CSV.")] = None,
+    interactions: Annotated[Path | None, typer.Option(help="A CSV with user,item,rating,timestamp.")] = None,
+) -> None:
+    """One CSV with a header; you say which column is which."""
+    from mmllm.importers.csv_file import import_csv as run
+
+    items, rows = run(
+        file,
+        out,
+        id=id,
+        title=title,
+        text=columns(text),
+        image=image,
+        audio=audio,
+        attributes=columns(attributes),
+        media_root=media_root,
+        interactions=interactions,
+    )
+    typer.echo(f"{items} items and {rows} interactions in {out}")
+
+
+@importers.command("hf")
+@guarded
+def import_hf(
+    name: Annotated[str, typer.Argument(help="A dataset's name, or imagefolder, audiofolder, csv, json, parquet.")],
+    out: Out,
+    data_dir: Annotated[str | None, typer.Option(help="Folder for imagefolder and its kin.")] = None,
+    split: str = "train",
+    id: Annotated[str | None, typer.Option()] = None,
+    title: Annotated[str | None, typer.Option()] = None,
+    text: str = "",
+    image: Annotated[str | None, typer.Option()] = None,
+    audio: Annotated[str | None, typer.Option()] = None,
+    attributes: str = "",
+) -> None:
+    """A Hugging Face dataset, through `datasets`."""
+    from mmllm.importers.hf import import_hf as run
+
+    count = run(
+        name,
+        out,
+        split=split,
+        data_dir=data_dir,
+        id=id,
+        title=title,
+        text=columns(text),
+        image=image,
+        audio=audio,
+        attributes=columns(attributes),
+    )
+    typer.echo(f"{count} items in {out}")
+
+
+@data.command("validate")
+@guarded
+def data_validate(folder: Path) -> None:
+    """Every problem of a catalog by line and field, and counts."""
+    from mmllm import catalog
+
+    found = catalog.validate(folder)
+    for problem in found.problems:
+        typer.echo(str(problem), err=True)
+    counts = {
+        "items": len(found.items),
+        "problems": len(found.problems),
+        "with picture": sum(bool(i.image) for i in found.items),
+        "with sound": sum(bool(i.audio) for i in found.items),
+        "duplicate titles": len(found.items) - len({i.title.casefold() for i in found.items}),
+    }
+    typer.echo(", ".join(f"{v} {k}" for k, v in counts.items()))
+    for name, kind in found.schema().items():
+        typer.echo(f"attribute {name}: {kind}, {len(catalog.attribute_values(found.items, name))} values")
+    if found.problems:
+        raise MmllmError(f"{len(found.problems)} problems in {folder}", do="mend them, or build with --skip-bad")
+
+
+@data.command("report")
+@guarded
 def data_report(
     folder: Annotated[Path, typer.Argument(help="A catalog folder.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write an HTML page with pictures here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Near-duplicate and blank pictures, silent sounds, empty texts, languages, share of each modality."""
-    from mmllm.progress import Progress
     from mmllm.report import RULES, page, report
 
-    found = report(folder, progress=Progress())
+    found = report(folder, progress=ProgressBars())
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page(found, folder), encoding="utf-8")
@@ -29,7 +185,7 @@ def data_report(
     languages = ", ".join(f"{code} {count}" for code, count in found.languages.items())
     typer.echo(f"{found.items} items: {shares}\nlanguages: {languages}")
     for kind, count in found.counts().items():
-        examples = ", ".join(f.item for f in found.findings if f.kind == kind and count)
-        typer.echo(f"{count:6} {kind:24} {examples[:60] if count else RULES[kind]}")
+        examples = ", ".join(f.item for f in found.findings if f.kind == kind)
+        typer.echo(f"{count:6} {kind:24} {examples[:60] or RULES[kind]}")
     if out is not None:
         typer.echo(f"page: {out}")

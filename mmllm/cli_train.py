@@ -16,13 +16,13 @@ def train_clip(
 ) -> None:
     """Train clip-mini's two projections on the catalogs its recipe names."""
     from mmllm import weights
-    from mmllm.progress import Progress
+    from mmllm.terminal import ProgressBars
     from mmllm.train_clip import ClipRecipe
     from mmllm.train_clip import train_clip as run
 
     for name in ("efficientnet-lite0", "all-minilm-l6-v2"):
         weights.pull(name)
-    metrics = run(ClipRecipe.read(recipe), out, work=work, progress=Progress())
+    metrics = run(ClipRecipe.read(recipe), out, work=work, progress=ProgressBars())
     typer.echo(json.dumps(metrics, indent=1))
 
 
@@ -37,7 +37,7 @@ def adapt(
 
     from mmllm.adapt import adapt as run
     from mmllm.errors import MmllmError
-    from mmllm.progress import Progress
+    from mmllm.terminal import ProgressBars
     from mmllm.validate import weight_line
 
     if not 0 < share < 1:
@@ -45,7 +45,7 @@ def adapt(
     if test is not None and not test.is_file():
         raise MmllmError(f"{test} is not a file", expected="ids, one a line")
     ids = test.read_text(encoding="utf-8").split() if test else None
-    report = run(folder, share=share, test=ids, progress=Progress())
+    report = run(folder, share=share, test=ids, progress=ProgressBars())
     line = weight_line(folder) if report.kept else ""  # the old weight was chosen for another order of retrieval
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1))

@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmllm import settings
-from mmllm.build import load_adapter, open_vectors
 from mmllm.catalog import resolve_filters
+from mmllm.derive import load_adapter, open_vectors
 from mmllm.encoders import Encoders
 from mmllm.errors import MmllmError, QueryError
 from mmllm.explain import evidence, explain

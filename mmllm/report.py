@@ -24,7 +24,7 @@ from PIL import Image
 from mmllm import catalog, settings
 from mmllm.errors import MediaError
 from mmllm.media import load_audio, load_image
-from mmllm.types import CatalogProblem, Item
+from mmllm.types import CatalogProblem, Item, Progress
 
 SAME_BITS, SAME_COLOUR = 6, 10.0
 TINY_SIDE, BLANK_DEVIATION = 64, 3.0
@@ -76,9 +76,6 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self) | {"counts": self.counts(), "rules": RULES}
-
-
-Progress = Callable[[str, int, int], None]
 
 
 def report(folder: Path, *, progress: Progress = lambda stage, done, of: None) -> Report:

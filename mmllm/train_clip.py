@@ -30,12 +30,11 @@ from mmllm.errors import CatalogError, MmllmError
 from mmllm.importers import importer
 from mmllm.media import load_image
 from mmllm.projection import Heads
-from mmllm.types import Item
+from mmllm.types import Item, Progress
 
 log = logging.getLogger(__name__)
 TWIN = 0.97
 """Training pictures nearer than this cosine (of the frozen tower) to a held-out picture are left out: the sources share drawings."""
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ H width of the language model, T text tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -201,3 +201,5 @@ class CatalogProblem:
 
 
 PathLike = str | Path
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, of) by what takes long."""

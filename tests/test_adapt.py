@@ -129,13 +129,13 @@ def test_held_out_items_are_checked_and_their_titles_not_trained_on(index, shape
 
 
 def test_a_crash_while_projections_are_written_loses_no_encoding(index, shapes, monkeypatch):
-    from mmllm import build
+    from mmllm import derive
 
     def killed(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(build, "fuse_all", killed)
+        patched.setattr(derive, "fuse_all", killed)
         with pytest.raises(KeyboardInterrupt):
             adapt(index, share=0.25, training=Contrast(epochs=60, batch=60, learning_rate=1e-2, text_rate=1.0, pull=0.0))
     assert not (index / "manifest.json").exists()

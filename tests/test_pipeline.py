@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from mmllm import Conversation, Query, Recommender, catalog, store
-from mmllm.build import build_index, open_vectors
+from mmllm.build import build_index
+from mmllm.derive import open_vectors
 from mmllm.errors import IndexStateError, MediaError, QueryError
 from mmllm.explain import check, explain
 from mmllm.retrieve import fuse
@@ -204,16 +205,16 @@ def test_damage_is_seen_and_mended(shop, copied):
 
 
 def test_a_crash_while_writing_loses_no_encoding(shop, shop_index, monkeypatch):
-    from mmllm import build
+    from mmllm import derive
 
     line = '{"id": "new", "title": "A new thing"}'
     with (shop / catalog.FILE).open("a") as file:
         file.write(line + "\n")
-    monkeypatch.setattr(build, "write_payloads", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(derive, "write_payloads", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         build_index(shop, shop_index, preset="tiny")
     assert not (shop_index / "manifest.json").exists()
-    monkeypatch.setattr(build, "write_payloads", store.write_payloads)
+    monkeypatch.setattr(derive, "write_payloads", store.write_payloads)
     done = build_index(shop, shop_index, preset="tiny")
     assert done.encoded == {"text": 0, "image": 0, "audio": 0} and done.items == 13
 

@@ -1,0 +1,53 @@
+"""What all commands share: one clear line for an error, progress, lists in options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import typer
+
+from mmllm.errors import MmllmError
+
+
+def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One clear line on stderr and exit code 1 for every error raised on purpose."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except MmllmError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo("stopped", err=True)
+            raise typer.Exit(130) from None
+
+    return run
+
+
+class ProgressBars:
+    """One bar per stage on stderr, when that is a terminal; otherwise a line per stage."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.stage = ""
+
+    def __call__(self, stage: str, done: int, of: int) -> None:
+        if not sys.stderr.isatty():
+            if done >= of:
+                typer.echo(f"{stage}: {of} done", err=True)
+            return
+        if stage != self.stage:
+            self.bar, self.stage = typer.progressbar(length=of, label=f"{stage:>6}", file=sys.stderr), stage
+        self.bar.update(done - self.bar.pos)
+        if done >= of:
+            self.bar.render_finish()
+
+
+def columns(text: str) -> tuple[str, ...]:
+    """Names out of one option, separated by commas."""
+    return tuple(c.strip() for c in text.split(",") if c.strip())
