@@ -87,6 +87,12 @@ def fashion(source: Path) -> dict[str, Any]:
         return out | {"cpu_pressure": {"before": before, "after": pressure()}}
 
 
+def write(result: dict[str, Any], out: Path | None) -> None:
+    """After every part, so that a stopped run leaves what it had."""
+    if out:
+        out.write_text(json.dumps(result, indent=1) + "\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,13 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for source in ("stamps", "emoji"):
         result[source] = held_out(source, chosen.work)
         sys.stdout.write(f"{source}: {json.dumps(result[source])}\n")
+        write(result, chosen.out)
     if chosen.fashion.is_dir():
         result["fashion"] = fashion(chosen.fashion)
         sys.stdout.write(f"fashion: {json.dumps(result['fashion'])}\n")
     else:
         sys.stdout.write(f"fashion: {chosen.fashion} is not here, left out\n")
-    if chosen.out:
-        chosen.out.write_text(json.dumps(result, indent=1) + "\n")
+    write(result, chosen.out)
     return 0
 
 

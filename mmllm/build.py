@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 
 from mmllm import adapter as adapters
 from mmllm import catalog, projection, settings
+from mmllm.caption import VERSION as CAPTIONS
 from mmllm.derive import anchors, derive, load_adapter, open_vectors
 from mmllm.encoders import Encoders
 from mmllm.errors import IndexStateError
@@ -99,7 +100,7 @@ def build_index(
         heads = _kept_heads(out, old, same=same)
         trained = load_adapter(adapter, chosen, widths, fingerprints, heads=heads)
         current = _manifest_inputs(source, cat, preset, fingerprints, trained)
-        current |= {"widths": dict(widths), "heads": heads}
+        current |= {"widths": dict(widths), "heads": heads, "captions": CAPTIONS}
         if old is not None and not any(encoded.values()) and all(getattr(old, k) == v for k, v in current.items()):
             Bm25.open(Store(out).payloads, out / "bm25")
             _open_chroma(out)

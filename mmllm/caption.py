@@ -20,6 +20,8 @@ from PIL import Image
 from mmllm.catalog import NAMES
 from mmllm.types import Caption, Item
 
+VERSION = 1
+"""Raised when the phrases of a picture change: indexes with captions of another number get new ones, and nothing is encoded."""
 RIDGE = 0.3
 """The penalty of the regression from pictures to values; rows have length 1 before they are centred."""
 SHARED = 0.7

@@ -35,6 +35,7 @@ class Manifest:
     """What an index was made of.
 
     `encoders` is role -> "name:fingerprint"; `widths` is {"text": D_text, "image": D_image, "audio": D_audio, "shared": D};
+    `captions` the version of the phrases;
     `heads` is the fingerprint of the CLIP projections adapted to this catalog, "" for the CLIP's own; `files` is path -> sha256.
     """
 
@@ -49,6 +50,7 @@ class Manifest:
     counts: Mapping[str, int]
     files: Mapping[str, str]
     blend: Mapping[str, Any] = field(default_factory=dict)
+    captions: int = 0
     schema: int = SCHEMA
 
 

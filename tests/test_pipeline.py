@@ -204,6 +204,16 @@ def test_damage_is_seen_and_mended(shop, copied):
     assert not store.Store(copied).problems()
 
 
+def test_captions_of_another_version_are_made_again_and_nothing_is_encoded(shop, shop_index, monkeypatch):
+    from mmllm import build
+
+    assert not build_index(shop, shop_index, preset="tiny").changed
+    monkeypatch.setattr(build, "CAPTIONS", 99)
+    done = build_index(shop, shop_index, preset="tiny")
+    assert done.changed and not any(done.encoded.values())
+    assert not build_index(shop, shop_index, preset="tiny").changed
+
+
 def test_a_crash_while_writing_loses_no_encoding(shop, shop_index, monkeypatch):
     from mmllm import derive
 
