@@ -178,4 +178,3 @@ class OpenaiWhisper:
 
 
 ENGINES: dict[str, Callable[[Path], Engine]] = {"faster-whisper": FasterWhisper, "openai-whisper": OpenaiWhisper}
-assert tuple(ENGINES) == settings.WHISPER_ENGINES

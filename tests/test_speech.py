@@ -11,7 +11,7 @@ from mmllm import settings
 from mmllm.errors import MissingExtraError, MmllmError, QueryError
 from mmllm.media import denoise, normalise_loudness
 from mmllm.speech import Voice, Whisper, loops, open_transcriber, pieces, voices
-from mmllm.whisper_engines import Decoded
+from mmllm.whisper_engines import ENGINES, Decoded
 
 RATE = settings.SAMPLE_RATE
 
@@ -231,3 +231,7 @@ def test_the_fingerprint_of_whisper_counts_the_preprocessing(tiny, monkeypatch):
     monkeypatch.setattr(speech, "PREPROCESSING", speech.PREPROCESSING + 1)
     after = Encoders(tiny).fingerprints()
     assert {role for role in before if before[role] != after[role]} == {"whisper"}
+
+
+def test_settings_name_the_engines_there_are():
+    assert tuple(ENGINES) == settings.WHISPER_ENGINES
