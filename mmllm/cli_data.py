@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmllm.errors import MmllmError
 from mmllm.terminal import ProgressBars, columns, guarded
+
+if TYPE_CHECKING:
+    from mmllm.quality import Report
 
 data = typer.Typer(no_args_is_help=True, help="Catalogs: import, validate, report.")
 importers = typer.Typer(no_args_is_help=True, help="Something that exists -> a catalog folder.")
@@ -167,25 +170,44 @@ def data_validate(folder: Path) -> None:
 @data.command("report")
 @guarded
 def data_report(
-    folder: Annotated[Path, typer.Argument(help="A catalog folder.")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write an HTML page with pictures here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    folder: Path,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write a page with pictures: one HTML file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Near-duplicate and blank pictures, silent sounds, empty texts, languages, share of each modality."""
-    from mmllm.report import RULES, page, report
+    """Data quality: near-duplicate, blank and tiny pictures, silent and clipped sounds, empty texts, languages, modalities."""
+    from mmllm import catalog
+    from mmllm.report import examine
 
-    found = report(folder, progress=ProgressBars())
+    report = examine(folder, progress=ProgressBars())
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page(found, folder), encoding="utf-8")
+        from mmllm.report_page import write_page
+
+        write_page(report, catalog.validate(folder).items, out)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=1))
-        return
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in found.shares.items())
-    languages = ", ".join(f"{code} {count}" for code, count in found.languages.items())
-    typer.echo(f"{found.items} items: {shares}\nlanguages: {languages}")
-    for kind, count in found.counts().items():
-        examples = ", ".join(f.item for f in found.findings if f.kind == kind)
-        typer.echo(f"{count:6} {kind:24} {examples[:60] or RULES[kind]}")
+        typer.echo(json.dumps(report.to_dict(), ensure_ascii=False, indent=1))
+    else:
+        _print_report(report)
     if out is not None:
-        typer.echo(f"page: {out}")
+        typer.echo(f"the page is {out}", err=True)
+
+
+def _print_report(report: Report) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from mmllm.quality import RULES
+
+    console = Console()
+    counts = Table("modality", "items", "%", title=f"{report.items:,} items in {escape(report.catalog)}", title_justify="left")
+    for name, n in report.modalities.items():
+        counts.add_row(name, f"{n:,}", f"{100 * n / report.items:.1f}")
+    languages = Table("language", "items", "%", "for example", title="language of title and text", title_justify="left")
+    for code, n in report.languages.items():
+        languages.add_row(code, f"{n:,}", f"{100 * n / report.items:.1f}", escape("; ".join(report.examples[code])[:60]))
+    found = Table("finding", "items", "right is", "for example", title="findings", title_justify="left")
+    for kind, n in report.counts().items():
+        examples = ", ".join(dict.fromkeys(f.item for f in report.of(kind)))
+        found.add_row(RULES[kind].title, f"{n:,}", RULES[kind].limit, escape(examples[:60]))
+    for table in (counts, languages, found):
+        console.print(table)

@@ -3,6 +3,7 @@
     MmllmError
     ├── CatalogError        a catalog line, field or file that cannot be used
     ├── MediaError          a picture or a sound that cannot be decoded safely
+    │   └── MediaTooLongError   a sound that lasts longer than the limit
     ├── WeightsError        frozen weights that cannot be had or do not match their checksum
     ├── AdapterError        a trained adapter that does not fit the backbones
     ├── IndexStateError     an index that is missing, damaged, locked or of another fingerprint
@@ -39,6 +40,10 @@ class CatalogError(MmllmError):
 
 class MediaError(MmllmError):
     """A picture or a sound that cannot be decoded safely."""
+
+
+class MediaTooLongError(MediaError):
+    """A sound that lasts longer than `settings.MAX_AUDIO_SECONDS`."""
 
 
 class WeightsError(MmllmError):

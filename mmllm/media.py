@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from mmllm import settings
-from mmllm.errors import MediaError, MissingExtraError
+from mmllm.errors import MediaError, MediaTooLongError, MissingExtraError
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 AUDIO_FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
@@ -98,24 +98,7 @@ def load_audio(source: Any) -> np.ndarray:
             samples = samples.astype(np.float32) / float(np.iinfo(samples.dtype).max)
         name = "the recording"
     else:
-        import soundfile  # heavy native library, only where sound is read
-
-        data, name = _bytes_of(source, settings.MAX_AUDIO_BYTES, "audio")
-        if data[:4] == b"\x1a\x45\xdf\xa3" or data[4:8] == b"ftyp":
-            rate, samples = _browser_audio(data, name)
-        else:
-            try:
-                with soundfile.SoundFile(io.BytesIO(data)) as file:
-                    if file.format not in AUDIO_FORMATS:
-                        raise MediaError(f"{name} is {file.format}", expected="WAV, FLAC, Ogg or MP3", do="convert it to WAV")
-                    rate = file.samplerate
-                    if file.frames > settings.MAX_AUDIO_SECONDS * rate:
-                        raise MediaError(
-                            f"{name} lasts {file.frames / rate:.0f} s", expected=f"at most {settings.MAX_AUDIO_SECONDS:.0f} s"
-                        )
-                    samples = file.read(dtype="float32", always_2d=False)
-            except soundfile.LibsndfileError as error:
-                raise MediaError(f"{name} is not a sound ({error})", expected="WAV, FLAC, Ogg, MP3, WebM or M4A") from None
+        rate, samples, name = decode_audio(source)
     samples = np.asarray(samples, dtype=np.float32)
     if samples.ndim == 2:
         samples = samples.mean(axis=1)
@@ -128,9 +111,33 @@ def load_audio(source: Any) -> np.ndarray:
 
         samples = soxr.resample(samples, int(rate), settings.SAMPLE_RATE).astype(np.float32)
     if samples.size > settings.MAX_AUDIO_SECONDS * settings.SAMPLE_RATE:
-        raise MediaError(f"{name} is too long", expected=f"at most {settings.MAX_AUDIO_SECONDS:.0f} s")
+        raise MediaTooLongError(f"{name} is too long", expected=f"at most {settings.MAX_AUDIO_SECONDS:.0f} s")
     peak = float(np.abs(samples).max())
     return samples / peak if peak > 1.0 else samples
+
+
+def decode_audio(source: Any) -> tuple[int, np.ndarray, str]:
+    """A path or bytes -> sample rate in Hz, float32 [n] or [n, channels] as the file holds them, and its name for errors.
+
+    WebM and M4A come as mono at 16 kHz.
+    """
+    import soundfile  # heavy native library, only where sound is read
+
+    data, name = _bytes_of(source, settings.MAX_AUDIO_BYTES, "audio")
+    if data[:4] == b"\x1a\x45\xdf\xa3" or data[4:8] == b"ftyp":
+        return (*_browser_audio(data, name), name)
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            if file.format not in AUDIO_FORMATS:
+                raise MediaError(f"{name} is {file.format}", expected="WAV, FLAC, Ogg or MP3", do="convert it to WAV")
+            rate = file.samplerate
+            if file.frames > settings.MAX_AUDIO_SECONDS * rate:
+                raise MediaTooLongError(
+                    f"{name} lasts {file.frames / rate:.0f} s", expected=f"at most {settings.MAX_AUDIO_SECONDS:.0f} s"
+                )
+            return rate, file.read(dtype="float32", always_2d=False), name
+    except soundfile.LibsndfileError as error:
+        raise MediaError(f"{name} is not a sound ({error})", expected="WAV, FLAC, Ogg, MP3, WebM or M4A") from None
 
 
 def normalise_loudness(audio: np.ndarray) -> np.ndarray:
@@ -177,7 +184,7 @@ def _browser_audio(data: bytes, name: str) -> tuple[int, np.ndarray]:
             for frame in container.decode(audio=0):
                 parts += [f.to_ndarray()[0] for f in resampler.resample(frame)]
                 if sum(map(len, parts)) > limit:
-                    raise MediaError(f"{name} is too long", expected=f"at most {settings.MAX_AUDIO_SECONDS:.0f} s")
+                    raise MediaTooLongError(f"{name} is too long", expected=f"at most {settings.MAX_AUDIO_SECONDS:.0f} s")
             parts += [f.to_ndarray()[0] for f in resampler.resample(None)]
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise MediaError(f"{name} is not a sound ({error})", expected="WAV, FLAC, Ogg, MP3, WebM or M4A") from None

@@ -1,263 +1,202 @@
-"""`mmllm data report`: what is wrong with a catalog's content, though its lines are valid. Values first, then a table and a page.
+"""The quality of a catalog: what an encoder could not read, would read wrongly, or would read twice.
 
-Near-duplicate pictures are found by perceptual hash (ImageHash's phash, 64 bits) and by colour: two pictures are near duplicates when
-their hashes differ in at most `SAME_BITS` bits and their 8 x 8 colour thumbnails by at most `SAME_COLOUR` of 255 on average. Blank
-pictures, whose hash says nothing, are not compared.
+`examine` decodes every picture and sound once and returns a `Report`: counts, the mix of languages, and one `Finding` for each
+item and rule that it breaks, with what was measured and the limit. Nothing is changed or left out; `report_page.py` draws it.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import logging
-from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from mmllm import catalog, settings
-from mmllm.errors import MediaError
-from mmllm.media import load_audio, load_image
-from mmllm.types import CatalogProblem, Item, Progress
-
-SAME_BITS, SAME_COLOUR = 6, 10.0
-TINY_SIDE, BLANK_DEVIATION = 64, 3.0
-SILENT_PEAK, CLIPPED_LEVEL, CLIPPED_SHARE = 10 ** (-50 / 20), 0.999, 0.001
-SURE_LANGUAGE, LETTERS = 0.8, 12
-TEMPLATE = Path(__file__).parent / "report.html"
-THUMBNAIL = 96
-
-RULES = {
-    "near-duplicate picture": f"hashes differ in at most {SAME_BITS} of 64 bits, colours by at most {SAME_COLOUR:.0f} of 255",
-    "tiny picture": f"the shorter side has fewer than {TINY_SIDE} pixels",
-    "blank picture": f"grey values deviate by less than {BLANK_DEVIATION:.0f} of 255",
-    "unreadable picture": "it cannot be decoded",
-    "silent sound": "its peak is below -50 dB of full scale",
-    "clipped sound": f"{CLIPPED_SHARE:.1%} or more of its samples are at full scale",
-    "unreadable sound": "it cannot be decoded",
-    "empty text": "there is a title and nothing else to read",
-    "duplicate title": "another item has the same title",
-    "bad line": "`mmllm data validate` tells more",
-}
+from mmllm import catalog, near_duplicates, settings
+from mmllm.errors import CatalogError, MediaError, MediaTooLongError
+from mmllm.media import decode_audio, load_image
+from mmllm.quality import BLANK, CLIP_RUN, CLIPPED, FULL_SCALE, LANGUAGES, RULES, SILENT, SURE, TINY, UNSURE, Finding, Report
+from mmllm.types import MODALITIES, Item, PathLike, Progress
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing to look at: `kind` is a key of RULES, `measured` what was seen; `group` joins what belongs together."""
-
-    item: str
-    kind: str
-    measured: str
-    image: str | None = None
-    group: int | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `report` found. `shares` is modality -> share of items that have it; `languages` is code -> count ("unsure" for short)."""
-
-    folder: str
-    items: int
-    shares: dict[str, float]
-    languages: dict[str, int]
-    findings: tuple[Finding, ...]
-
-    def counts(self) -> dict[str, int]:
-        """Findings by kind, in the order of RULES; kinds without one are 0."""
-        found = Counter(f.kind for f in self.findings)
-        return {kind: found[kind] for kind in RULES}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {"counts": self.counts(), "rules": RULES}
-
-
-def report(folder: Path, *, progress: Progress = lambda stage, done, of: None) -> Report:
-    """Look at every text, picture and sound of a catalog folder; lines with problems are findings too."""
-    found = catalog.validate(folder)
-    items = found.items
-    findings = [_bad_line(p) for p in found.problems]
-    findings += _texts(items)
-    findings += _pictures(folder, [i for i in items if i.image], partial(progress, "pictures"))
-    findings += _sounds(folder, [i for i in items if i.audio], partial(progress, "sounds"))
-    n = max(1, len(items))
-    shares = {
-        "text": sum(bool(i.text) for i in items) / n,
-        "image": sum(bool(i.image) for i in items) / n,
-        "audio": sum(bool(i.audio) for i in items) / n,
-        "attributes": sum(bool(i.attributes) for i in items) / n,
-    }
-    order = list(RULES)
-    ranked = sorted(findings, key=lambda f: (order.index(f.kind), -1 if f.group is None else f.group, f.item))
-    languages = Counter(language(f"{i.title}. {i.text}") for i in items)
+def examine(folder: PathLike, *, progress: Progress = lambda stage, done, of: None) -> Report:
+    """Read a whole catalog. Raises CatalogError where there is no catalog or no usable item in it."""
+    cat = catalog.validate(folder)
+    if not cat.items:
+        raise CatalogError(
+            f"{cat.folder / catalog.FILE} has no usable item", expected="at least one", do="see `mmllm data validate`"
+        )
+    findings = [Finding("unusable_line", f"line {p.line}", f"{p.field}: {p.message}", "none") for p in cat.problems]
+    findings += _titles(cat.items)
+    findings += [
+        Finding("empty_text", i.id, 0, RULES["empty_text"].limit) for i in cat.items if not any(c.isalnum() for c in i.text)
+    ]
+    findings += _pictures(cat, progress)
+    findings += _sounds(cat, progress)
+    languages = [language(f"{i.title}. {i.text}") for i in cat.items]
+    examples: dict[str, list[str]] = {}
+    for item, code in zip(cat.items, languages, strict=True):
+        if len(own := examples.setdefault(code, [])) < 3:
+            own.append(item.title)
+    has = [{"text": bool(i.text), "image": bool(i.image), "audio": bool(i.audio)} for i in cat.items]
+    order = {kind: n for n, kind in enumerate(RULES)}
     return Report(
-        str(folder), len(items), {k: round(v, 4) for k, v in shares.items()}, dict(languages.most_common()), tuple(ranked)
+        catalog=str(cat.folder),
+        catalog_hash=catalog.catalog_hash(cat.items),
+        items=len(cat.items),
+        modalities={m: sum(h[m] for h in has) for m in MODALITIES},
+        combinations=dict(Counter("+".join(m for m in MODALITIES if h[m]) or "title alone" for h in has).most_common()),
+        languages=dict(Counter(languages).most_common()),
+        examples={code: tuple(titles) for code, titles in examples.items()},
+        findings=tuple(sorted(findings, key=lambda f: order[f.kind])),
     )
 
 
-def _bad_line(problem: CatalogProblem) -> Finding:
-    return Finding(f"line {problem.line}", "bad line", f"{problem.field}: {problem.message}")
+# ---- words -------------------------------------------------------------------------------------------------------
 
 
-# ---- text --------------------------------------------------------------------------------------------------------
-
-
-def _texts(items: Iterable[Item]) -> list[Finding]:
-    items = tuple(items)
-    titles = Counter(i.title.casefold() for i in items)
-    out = [Finding(i.id, "empty text", f"title {i.title!r}", i.image) for i in items if not i.text and not i.attributes]
+def _titles(items: Sequence[Item]) -> Iterator[Finding]:
+    same: dict[str, list[Item]] = {}
     for item in items:
-        if (times := titles[item.title.casefold()]) > 1:
-            out.append(Finding(item.id, "duplicate title", f"{item.title!r} stands {times} times", item.image))
-    return out
-
-
-@lru_cache(maxsize=1)
-def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    logging.getLogger("py3langid").setLevel(logging.ERROR)
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+        same.setdefault(" ".join(item.title.casefold().split()), []).append(item)
+    for number, group in enumerate((g for g in same.values() if len(g) > 1), start=1):
+        for item in group:
+            yield Finding("duplicate_title", item.id, len(group), RULES["duplicate_title"].limit, item.image, number)
 
 
 def language(text: str) -> str:
-    """ISO 639-1 code by py3langid; "unsure" for a few letters, or where it is not sure itself.
+    """ISO code of the text's language, or "unsure".
 
-    >>> language("A small animal that carries its young in a pouch."), language("Ok")
-    ('en', 'unsure')
+    >>> language("Una chaqueta de cuero negra para hombre"), language("Nike Air Max 90"), language("12345")
+    ('es', 'unsure', 'unsure')
     """
-    if sum(c.isalpha() for c in text) < LETTERS and text.isascii():
-        return "unsure"
-    code, probability = _identifier().classify(text)
-    return code if probability >= SURE_LANGUAGE else "unsure"
+    code, confidence = _identifier().classify(text)
+    return code if confidence >= SURE and any(c.isalpha() for c in text) else UNSURE
 
 
-# ---- pictures ----------------------------------------------------------------------------------------------------
+@cache
+def _identifier() -> Any:
+    """py3langid's own model, kept: loading it takes a second."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier.set_languages(LANGUAGES.split())
+    return identifier
+
+
+# ---- pictures and sounds -----------------------------------------------------------------------------------------
+
+
+def _each(work: Callable[[Path], Any], files: Sequence[Path], stage: str, progress: Progress) -> Iterator[Any]:
+    """`work` on every file, in order, in as many threads as there are cores (PIL and libsndfile let go of Python's lock)."""
+    threads = settings.threads()
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        rest = iter(files)
+        for done in range(1, len(files) + 1):
+            while len(waiting) < 4 * threads and (file := next(rest, None)) is not None:
+                waiting.append(pool.submit(work, file))
+            yield waiting.popleft().result()
+            if done % 32 == 0 or done == len(files):
+                progress(stage, done, len(files))
 
 
 @dataclass(frozen=True)
-class _Seen:
-    findings: tuple[Finding, ...]
-    hash: int | None = None
-    colour: np.ndarray | None = None
+class _Picture:
+    error: str = ""
+    size: tuple[int, int] = (0, 0)
+    spread: float = 0.0
+    signature: near_duplicates.Signature | None = None
 
 
-def _pictures(folder: Path, items: list[Item], progress: Callable[[int, int], None]) -> list[Finding]:
-    seen: list[_Seen] = []
-    with ThreadPoolExecutor(settings.threads()) as pool:
-        for n, one in enumerate(pool.map(partial(_picture, folder), items), start=1):
-            seen.append(one)
-            if n % 100 == 0 or n == len(items):
-                progress(n, len(items))
-    out = [f for one in seen for f in one.findings]
-    hashed = [(i, s) for i, s in zip(items, seen, strict=True) if s.hash is not None and s.colour is not None]
-    clusters = near(np.array([s.hash for _, s in hashed], dtype=np.uint64), np.array([s.colour for _, s in hashed]))
-    for group, rows in enumerate(clusters):
-        for r in rows:
-            out.append(Finding(hashed[r][0].id, "near-duplicate picture", f"one of {len(rows)}", hashed[r][0].image, group))
-    return out
-
-
-def _picture(folder: Path, item: Item) -> _Seen:
-    import imagehash
-
+def _look(file: Path) -> _Picture:
     try:
-        image = load_image(folder / str(item.image))
+        image = load_image(file)
     except MediaError as error:
-        return _Seen((Finding(item.id, "unreadable picture", str(error)),))
-    findings = []
-    if min(image.size) < TINY_SIDE:
-        findings.append(Finding(item.id, "tiny picture", f"{image.width}x{image.height}", item.image))
-    deviation = float(np.asarray(image.convert("L"), dtype=np.float32).std())
-    if deviation < BLANK_DEVIATION:
-        findings.append(Finding(item.id, "blank picture", f"deviation {deviation:.1f}", item.image))
-        return _Seen(tuple(findings))
-    bits = imagehash.phash(image).hash.flatten()
-    colour = np.asarray(image.resize((8, 8), Image.Resampling.BOX), dtype=np.float32).reshape(-1)
-    return _Seen(tuple(findings), int("".join("1" if b else "0" for b in bits), 2), colour)
+        return _Picture(error=str(error))
+    spread = float(np.asarray(image).std(axis=(0, 1)).max())
+    return _Picture("", image.size, spread, near_duplicates.signature(image) if spread >= BLANK else None)
 
 
-def near(hashes: np.ndarray, colours: np.ndarray) -> list[list[int]]:
-    """Clusters of rows that are near duplicates, directly or through others. hashes: [n] uint64; colours: [n, 192]."""
-    parent = list(range(len(hashes)))
-
-    def root(r: int) -> int:
-        while parent[r] != r:
-            parent[r] = parent[parent[r]]
-            r = parent[r]
-        return r
-
-    for start in range(0, len(hashes), 1024):  # a block of rows against all later ones: 80 MB at 10,000 pictures
-        block = hashes[start : start + 1024, None] ^ hashes[None, start:]
-        for a, b in np.argwhere(np.bitwise_count(block) <= SAME_BITS):
-            if a < b and np.abs(colours[start + a] - colours[start + b]).mean() <= SAME_COLOUR:
-                parent[root(start + int(b))] = root(start + int(a))
-    groups: dict[int, list[int]] = {}
-    for r in range(len(hashes)):
-        groups.setdefault(root(r), []).append(r)
-    return [rows for rows in groups.values() if len(rows) > 1]
-
-
-# ---- sounds ------------------------------------------------------------------------------------------------------
-
-
-def _sounds(folder: Path, items: list[Item], progress: Callable[[int, int], None]) -> list[Finding]:
-    out: list[Finding] = []
-    with ThreadPoolExecutor(settings.threads()) as pool:
-        for n, found in enumerate(pool.map(partial(_sound, folder), items), start=1):
-            out += found
-            if n % 100 == 0 or n == len(items):
-                progress(n, len(items))
-    return out
-
-
-def _sound(folder: Path, item: Item) -> list[Finding]:
-    out = []
-    for file in item.audio:
-        try:
-            samples = np.abs(load_audio(folder / file))
-        except MediaError as error:
-            out.append(Finding(item.id, "unreadable sound", str(error)))
+def _pictures(cat: catalog.Catalog, progress: Progress) -> Iterator[Finding]:
+    items = [i for i in cat.items if i.image]
+    shown: list[Item] = []
+    signatures: list[near_duplicates.Signature] = []
+    for item, seen in zip(items, _each(_look, [cat.folder / str(i.image) for i in items], "image", progress), strict=True):
+        if seen.error:
+            yield Finding("unreadable_image", item.id, _short(seen.error, cat.folder), "none", item.image)
             continue
-        if samples.max() < SILENT_PEAK:
-            out.append(Finding(item.id, "silent sound", f"{file}: peak {20 * np.log10(max(samples.max(), 1e-6)):.0f} dB"))
-        clipped = float((samples >= CLIPPED_LEVEL).mean())
-        if clipped >= CLIPPED_SHARE:
-            out.append(Finding(item.id, "clipped sound", f"{file}: {clipped:.1%} of the samples"))
-    return out
+        if seen.signature is None:
+            yield Finding("blank_image", item.id, round(seen.spread, 2), RULES["blank_image"].limit, item.image)
+        else:
+            shown.append(item)
+            signatures.append(seen.signature)
+        if max(seen.size) < TINY:
+            yield Finding("tiny_image", item.id, max(seen.size), RULES["tiny_image"].limit, item.image)
+    for number, group in enumerate(near_duplicates.groups(signatures), start=1):
+        kind = "near_duplicate_image" if group.same_colours else "other_colours"
+        for row, difference in zip(group.rows, group.differences, strict=True):
+            yield Finding(kind, shown[row].id, round(difference, 3), RULES[kind].limit, shown[row].image, number)
 
 
-# ---- the page ----------------------------------------------------------------------------------------------------
+def _sounds(cat: catalog.Catalog, progress: Progress) -> Iterator[Finding]:
+    pairs = [(item, file) for item in cat.items for file in item.audio]
+    for (item, file), found in zip(pairs, _each(_listen, [cat.folder / f for _, f in pairs], "audio", progress), strict=True):
+        for kind, measured in found:
+            value = _short(measured, cat.folder) if isinstance(measured, str) else measured
+            yield Finding(kind, item.id, value, RULES[kind].limit, file)
 
 
-def page(found: Report, folder: Path, *, most: int = 60) -> str:
-    """One HTML file that needs nothing beside it; of each kind the first `most` findings are shown with their pictures."""
-    import jinja2
-
-    template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    kinds = []
-    for kind, count in found.counts().items():
-        rows = [f for f in found.findings if f.kind == kind][:most]
-        if rows:
-            shown = [asdict(f) | {"picture": _thumbnail(folder, f.image)} for f in rows]
-            kinds.append({"name": kind, "rule": RULES[kind], "count": count, "rows": shown})
-    return template.render(report=found, kinds=kinds, counts=found.counts(), rules=RULES)
-
-
-def _thumbnail(folder: Path, file: str | None) -> str | None:
-    if file is None:
-        return None
+def _listen(file: Path) -> list[tuple[str, float | str]]:
     try:
-        image = load_image(folder / file)
-    except MediaError:
-        return None  # the finding itself says that it cannot be read
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+        rate, samples, _ = decode_audio(file)
+    except MediaTooLongError as error:
+        return [("long_audio", str(error))]
+    except MediaError as error:
+        return [("unreadable_audio", str(error))]
+    if samples.size == 0 or not np.isfinite(samples).all():
+        return [("unreadable_audio", "no sample, or samples that are not numbers")]
+    found: list[tuple[str, float | str]] = []
+    channels = samples.reshape(len(samples), -1)
+    if (loudest := loudest_db(channels, rate)) < SILENT:
+        found.append(("silent_audio", round(loudest, 1)))
+    if (clipped := clipped_percent(channels)) >= CLIPPED:
+        found.append(("clipped_audio", round(clipped, 2)))
+    return found
+
+
+def loudest_db(samples: np.ndarray, rate: int) -> float:
+    """RMS of the loudest 50 ms of any channel, dB of full scale, at least -120: samples [n, channels] in [-1, 1].
+
+    >>> round(loudest_db(np.full((800, 1), 0.1), 16000), 1)
+    -20.0
+    """
+    size = max(1, min(len(samples), rate // 20))
+    whole = samples[: len(samples) // size * size].reshape(-1, size, samples.shape[1])
+    power = float(np.square(whole, dtype=np.float64).mean(axis=1).max())
+    return 10 * float(np.log10(max(power, 1e-12)))
+
+
+def clipped_percent(samples: np.ndarray) -> float:
+    """% of samples that stand in runs of 3 or more at full scale, in the worst channel: [n, channels].
+
+    >>> clipped_percent(np.array([[0.0], [1.0], [1.0], [1.0], [0.5], [-1.0], [-1.0], [0.2], [0.1], [0.0]]))
+    30.0
+    """
+    worst = 0.0
+    for channel in samples.T:
+        at = np.concatenate([[0], np.abs(channel) >= FULL_SCALE, [0]]).astype(np.int8)
+        edges = np.diff(at)
+        runs = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
+        worst = max(worst, 100 * float(runs[runs >= CLIP_RUN].sum()) / len(channel))
+    return worst
+
+
+def _short(message: str, folder: Path) -> str:
+    """The message without the folder in front of every file name."""
+    return message.replace(f"{folder}{os.sep}", "")
