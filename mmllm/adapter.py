@@ -27,7 +27,10 @@ Form = Literal["text", "soft", "soft+title"]
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """The content of mmllm.json. `form` says how a candidate enters the prompt; `blend` is the LM's weight w, if chosen."""
+    """The content of mmllm.json. `form` says how a candidate enters the prompt; `blend` is the LM's weight w, if chosen.
+
+    `encoders` is role -> fingerprint as in an index's manifest, and "projections" -> that of CLIP's adapted ones ("" for its own).
+    """
 
     name: str
     lm: str
@@ -105,10 +108,11 @@ def load(folder: Path, *, lm_fingerprint: str, encoders: Mapping[str, str]) -> A
             do="load it with the preset it was trained for",
         )
     for role, want in config.encoders.items():
-        if encoders.get(role) != want:
+        have, what = encoders.get(role), role if role == "projections" else f"{role} encoder"
+        if have != want:
             raise AdapterError(
-                f"adapter {config.name!r} was trained over {role} encoder {want}, this index has {encoders.get(role)}",
-                do="build the index with the encoders of the adapter",
+                f"adapter {config.name!r} was trained over {what} {want or '(the own ones of the CLIP)'}, this index has {have or 'none'}",
+                do="build an index with the encoders of the adapter, and without `mmllm adapt`",
             )
     sizes = json.loads((folder / "fusion" / "config.json").read_text())
     fusion = build(FusionConfig(**(sizes | {"widths": tuple(sizes["widths"])})))

@@ -22,9 +22,10 @@ from safetensors.numpy import save_file
 from mmllm import adapter as adapters
 from mmllm import catalog, projection, settings
 from mmllm.caption import VERSION as CAPTIONS
-from mmllm.derive import anchors, derive, load_adapter, open_vectors
+from mmllm.derive import OWN, anchors, derive, load_adapter, open_vectors
 from mmllm.encoders import Encoders
 from mmllm.errors import IndexStateError
+from mmllm.fusion import AttentionFusion
 from mmllm.media import load_audio, load_image
 from mmllm.projection import Heads
 from mmllm.retrieve import Bm25
@@ -97,7 +98,10 @@ def build_index(
         encoded = _encode_missing(cat, hashes, known, encoders, fingerprints, out, speech_language, progress)
         same = old is not None and dict(old.encoders) == dict(fingerprints)
         widths = old.widths if old is not None and same else encoders.widths()
-        heads = _kept_heads(out, old, same=same)
+        adapted = _kept_adaptation(out, old, same=same)
+        heads = old.heads if old is not None and adapted else ""
+        if adapter is None and old is not None and adapted and old.adapter == OWN:
+            adapter = out / OWN
         trained = load_adapter(adapter, chosen, widths, fingerprints, heads=heads)
         current = _manifest_inputs(source, cat, preset, fingerprints, trained)
         current |= {"widths": dict(widths), "heads": heads, "captions": CAPTIONS}
@@ -119,24 +123,31 @@ def build_index(
         return BuildReport(len(cat.items), encoded, len(cat.problems), True)
 
 
-def refit(out: Path, heads: Heads, encoders: Encoders) -> None:
-    """Put projections trained on this index into it: what follows from them is computed again, nothing is encoded.
+def refit(out: Path, heads: Heads, fusion: AttentionFusion | None, encoders: Encoders) -> None:
+    """Put projections and a fusion trained on this index into it: what follows from them is computed again, nothing is encoded.
 
-    The LM's weight was chosen for another order of retrieval and is dropped.
+    Without a fusion the index has the untrained one. The LM's weight was chosen for another order of retrieval and is dropped.
     """
     with writer_lock(out):
         store = Store(out)
         old, payloads = store.manifest, store.payloads
         values = {m: store.features[m]["values"] for m in MODALITIES}
         pictured, words = store.features["image"]["present"], store.features["words"]
-        folder = None if old.adapter == "untrained" else Path(old.adapter)
-        trained = load_adapter(folder, encoders.preset, old.widths, old.encoders, heads=heads.fingerprint())
+        own = "" if heads.fingerprint() == encoders.clip.base.fingerprint() else heads.fingerprint()
+        trained = load_adapter(None, encoders.preset, old.widths, old.encoders, heads=own)
+        if fusion is not None:
+            config = replace(trained.config, name=OWN, encoders={**old.encoders, "projections": own})
+            trained = replace(trained, config=config, fusion=fusion, folder=out / OWN)
         anchored = anchors(heads, values["image"], pictured, words["values"], words["present"].astype(bool))
         _put_aside(out, _kept(out, old, old.encoders), [p.hashes for p in payloads], old.encoders)
         (out / MANIFEST).unlink()
-        projection.save(heads, out / HEADS, clip=encoders.clip.fingerprint)
+        if own:
+            projection.save(heads, out / HEADS, clip=encoders.clip.fingerprint)
+        if fusion is not None:
+            adapters.save(trained, out / OWN)
         derive(out, payloads, values, anchored, trained, heads, encoders)
-        write_manifest(out, replace(old, heads=heads.fingerprint(), files=_file_hashes(out), blend={}))
+        name, print_ = trained.config.name, trained.fingerprint
+        write_manifest(out, replace(old, heads=own, adapter=name, adapter_fingerprint=print_, files=_file_hashes(out), blend={}))
         shutil.rmtree(out / ".partial", ignore_errors=True)
         _open_chroma(out)
 
@@ -165,15 +176,16 @@ def _old_manifest(out: Path) -> Manifest | None:
         return None
 
 
-def _kept_heads(out: Path, old: Manifest | None, *, same: bool) -> str:
-    """Fingerprint of the projections adapted to this catalog; they are removed, and that is said, where they fit no longer."""
-    if old is not None and old.heads and same:
-        return old.heads
-    if (out / HEADS).is_file():
-        why = "they belong to other encoders" if old is not None and old.heads else "no finished index names them"
-        log.warning("the projections in %s are removed (%s): run `mmllm adapt %s` again", out / HEADS, why, out)
-        (out / HEADS).unlink()
-    return ""
+def _kept_adaptation(out: Path, old: Manifest | None, *, same: bool) -> bool:
+    """Whether what `mmllm adapt` put into the index still holds; it is removed, and that is said, where it does not."""
+    if old is not None and (old.heads or old.adapter == OWN) and same:
+        return True
+    for left in (out / HEADS, out / OWN):
+        if left.exists():
+            why = "it belongs to other encoders" if old is not None else "no finished index names it"
+            log.warning("%s is removed (%s): run `mmllm adapt %s` again", left, why, out)
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return False
 
 
 def _manifest_inputs(
@@ -186,7 +198,7 @@ def _manifest_inputs(
         "catalog_hash": catalog.catalog_hash(cat.items),
         "preset": preset,
         "encoders": dict(fingerprints),
-        "adapter": str(trained.folder or trained.config.name),
+        "adapter": OWN if trained.folder and trained.folder.name == OWN else str(trained.folder or trained.config.name),
         "adapter_fingerprint": trained.fingerprint,
         "counts": counts,
     }
@@ -369,5 +381,5 @@ def _write(
 
 def _file_hashes(out: Path) -> dict[str, str]:
     files = [out / "items.parquet", out / "fused.safetensors", *sorted((out / "features").glob("*.safetensors"))]
-    files += [out / HEADS] if (out / HEADS).is_file() else []
+    files += [f for f in (out / HEADS, out / OWN / "mmllm.json", out / OWN / "fusion" / "model.safetensors") if f.is_file()]
     return {str(f.relative_to(out)): catalog.file_sha256(f) for f in files}

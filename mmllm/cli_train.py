@@ -32,7 +32,7 @@ def adapt(
     test: Annotated[Path | None, typer.Option(help="A file with the ids to hold out, one a line, instead of a share.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Fit CLIP's projections to this catalog's own pictures and words; minutes, no labels."""
+    """Fit CLIP's projections and the fusion to this catalog's own pictures, words and voices; minutes, no labels."""
     from dataclasses import asdict
 
     from mmllm.adapt import adapt as run
@@ -46,16 +46,21 @@ def adapt(
         raise MmllmError(f"{test} is not a file", expected="ids, one a line")
     ids = test.read_text(encoding="utf-8").split() if test else None
     report = run(folder, share=share, test=ids, progress=ProgressBars())
-    line = weight_line(folder) if report.kept else ""  # the old weight was chosen for another order of retrieval
+    line = (
+        weight_line(folder) if report.kept or report.fusion_kept else ""
+    )  # the old weight was chosen for another order of retrieval
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1))
         return
     typer.echo(f"trained on {report.trained_on} items, {report.held_out} held out, {report.seconds} s")
-    for name in ("text_to_image", "image_to_text"):
-        for k in (1, 5, 10):
-            key = f"{name}_recall@{k}"
-            typer.echo(f"{name.replace('_', '-')} recall@{k} {report.before[key]:.2f} -> {report.after[key]:.2f}")
-    if report.kept:
-        typer.echo(f"kept: the index now uses these projections\n{line}")
-    else:
-        typer.echo("not kept: held-out recall did not improve")
+    for stage, before, after, kept in (
+        ("projections", report.before, report.after, report.kept),
+        ("fusion", report.fusion_before, report.fusion_after, report.fusion_kept),
+    ):
+        for name in ("text_to_image", "image_to_text"):
+            for k in (1, 5, 10):
+                key = f"{name}_recall@{k}"
+                typer.echo(f"{stage}: {name.replace('_', '-')} recall@{k} {before[key]:.2f} -> {after[key]:.2f}")
+        typer.echo(f"{stage}: kept" if kept else f"{stage}: not kept, held-out recall@10 did not improve enough")
+    if line:
+        typer.echo(line)

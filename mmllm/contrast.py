@@ -107,12 +107,8 @@ def _fit(
             noise = torch.randn(batch, texts.shape[2], generator=generator) * settings.text_noise / texts.shape[2] ** 0.5
             seen, said = F.normalize(picture @ image.T, dim=-1), F.normalize((texts[rows, wording] + noise) @ text.T, dim=-1)
             heat = scale.exp().clamp(max=100)
-            logits = heat * seen @ said.T
-            twins = (first[rows] @ first[rows].T > settings.same).fill_diagonal_(False)
-            logits = logits.masked_fill(twins, -1e4)
-            target = torch.arange(batch)
-            loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-            loss = loss + settings.pull * (text - start).square().sum()
+            twins = first[rows] @ first[rows].T > settings.same
+            loss = info_nce(heat * seen @ said.T, twins) + settings.pull * (text - start).square().sum()
             if classes is not None and taught is not None:
                 names = F.normalize(classes.texts @ text.T, dim=-1)
                 loss = loss - classes.share * (taught[rows] * (heat * seen @ names.T).log_softmax(-1)).sum(-1).mean()
@@ -124,9 +120,24 @@ def _fit(
     return Heads(image.detach(), text.detach(), scale.detach())
 
 
+def info_nce(logits: Tensor, twins: Tensor) -> Tensor:
+    """Symmetric cross-entropy of [B, B] similarities whose partners stand on the diagonal; `twins` [B, B] are no negatives."""
+    logits = logits.masked_fill(twins & ~torch.eye(len(logits), dtype=torch.bool), -1e4)
+    target = torch.arange(len(logits))
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
 def ranks(heads: Heads, images: np.ndarray, texts: np.ndarray) -> dict[str, np.ndarray]:
-    """Rank from 1 of each row's own partner among all: {"text_to_image": [n], "image_to_text": [n]}; a tie counts against it."""
-    similarity = heads.project(texts, "text") @ heads.project(images, "image").T
+    """`pair_ranks` of features [n, D_image] and [n, D_text] under these heads."""
+    return pair_ranks(heads.project(images, "image"), heads.project(texts, "text"))
+
+
+def pair_ranks(images: np.ndarray, texts: np.ndarray) -> dict[str, np.ndarray]:
+    """Rank from 1 of each row's own partner among all: {"text_to_image": [n], "image_to_text": [n]}; a tie counts against it.
+
+    images, texts: [n, D], unit rows of one shared space.
+    """
+    similarity = texts @ images.T
     own = similarity.diagonal()[:, None]
     other = similarity.T
     return {"text_to_image": (similarity >= own).sum(axis=1), "image_to_text": (other >= own).sum(axis=1)}

@@ -21,7 +21,6 @@ from mmllm import adapter as adapters
 from mmllm import lm, settings, weights
 from mmllm.caption import PhraseCaptioner
 from mmllm.encoders import Encoders
-from mmllm.errors import IndexStateError
 from mmllm.fusion import FusionConfig
 from mmllm.projection import Heads
 from mmllm.retrieve import Bm25, spaces
@@ -30,6 +29,13 @@ from mmllm.types import MODALITIES, Caption
 from mmllm.vector_store import VectorStore
 
 log = logging.getLogger(__name__)
+OWN = "adapted"
+"""The name of an index's own adapter, and of its folder there."""
+
+
+def adapter_folder(index: Path, name: str) -> Path | None:
+    """Where the adapter that a manifest names lies: beside the index's files if `mmllm adapt` made it; None for the untrained one."""
+    return {"untrained": None, OWN: index / OWN}.get(name, Path(name))
 
 
 def load_adapter(
@@ -37,17 +43,11 @@ def load_adapter(
 ) -> adapters.Adapter:
     """The adapter in that folder, or the untrained one of the preset; `widths` and `heads` as in the manifest.
 
-    IndexStateError for a trained adapter over projections adapted to the catalog: it was trained over other anchors.
+    AdapterError for one that was trained over other projections: its anchors were others.
     """
-    if folder is not None and heads:
-        raise IndexStateError(
-            f"adapter {folder} was trained over CLIP's own projections, this index has adapted ones",
-            expected="one of the two",
-            do="build another index for the adapter, without `mmllm adapt`",
-        )
     lm_fingerprint = weights.fingerprint(weights.path(preset.lm))
     if folder is not None:
-        return adapters.load(folder, lm_fingerprint=lm_fingerprint, encoders=fingerprints)
+        return adapters.load(folder, lm_fingerprint=lm_fingerprint, encoders={**fingerprints, "projections": heads})
     width, norm = lm.embedding_shape(preset.lm)
     config = FusionConfig(
         widths=tuple(widths[m] for m in MODALITIES),

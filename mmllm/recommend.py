@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mmllm import settings
 from mmllm.catalog import resolve_filters
-from mmllm.derive import load_adapter, open_vectors
+from mmllm.derive import adapter_folder, load_adapter, open_vectors
 from mmllm.encoders import Encoders
 from mmllm.errors import MmllmError, QueryError
 from mmllm.explain import evidence, explain
@@ -44,7 +44,7 @@ class Recommender:
         encoders = Encoders(preset, heads=store.heads)
         fingerprints = encoders.fingerprints()
         check_encoders(store.manifest, fingerprints)
-        folder = None if store.manifest.adapter == "untrained" else Path(store.manifest.adapter)
+        folder = adapter_folder(store.folder, store.manifest.adapter)
         adapter = load_adapter(folder, preset, store.manifest.widths, fingerprints, heads=store.manifest.heads)
         if adapter.fingerprint != store.manifest.adapter_fingerprint:
             raise MmllmError(

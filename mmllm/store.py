@@ -1,7 +1,7 @@
 """An index on disk: features, items and manifest, the source of truth; the manifest is written last, by rename.
 
 manifest.json  items.parquet  features/{text,image,audio,words}.safetensors, what frozen towers made of the items
-heads.safetensors        CLIP's projections, where they were adapted to this catalog (`mmllm adapt`)
+heads.safetensors  adapted/  CLIP's projections and a fusion, where they were adapted to this catalog (`mmllm adapt`)
 features/anchor.safetensors  fused.safetensors, computed from the above
 bm25/  chroma/           rebuilt from the above without encoding anything again
 """

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
-from mmllm import Query, Recommender, catalog
+from mmllm import Query, Recommender, catalog, settings
+from mmllm import adapter as adapters
 from mmllm.adapt import adapt, hold_out
+from mmllm.align import Views, gain, split_views
 from mmllm.build import build_index
 from mmllm.contrast import Contrast
-from mmllm.errors import IndexStateError, QueryError
+from mmllm.derive import OWN, load_adapter
+from mmllm.errors import AdapterError, IndexStateError, QueryError
 from mmllm.store import Store
 from mmllm.types import Item
 
@@ -147,5 +153,53 @@ def test_a_crash_while_projections_are_written_loses_no_encoding(index, shapes, 
 def test_adapted_projections_and_a_trained_adapter_exclude_each_other(index, shapes, tmp_path):
     adapt(index, share=0.25, training=Contrast(epochs=60, batch=60, learning_rate=1e-2, text_rate=1.0, pull=0.0))
     assert Store(index).manifest.heads and not Store(index).manifest.blend
-    with pytest.raises(IndexStateError, match="adapted ones"):
+    store = Store(index)
+    plain = load_adapter(None, settings.preset("tiny"), store.manifest.widths, store.manifest.encoders, heads="")
+    config = dataclasses.replace(plain.config, name="elsewhere", encoders={**plain.config.encoders, "projections": ""})
+    adapters.save(dataclasses.replace(plain, config=config), tmp_path / "adapter")
+    with pytest.raises(AdapterError, match="trained over projections"):
         build_index(shapes, index, preset="tiny", adapter=tmp_path / "adapter")
+    build_index(shapes, tmp_path / "other", preset="tiny", adapter=tmp_path / "adapter")
+    with pytest.raises(IndexStateError, match="was built with adapter"):
+        adapt(tmp_path / "other")
+
+
+STILL = Contrast(epochs=1, batch=60, learning_rate=0.0)
+FUSED = Views(epochs=500, batch=60, learning_rate=5e-3, dropout=0.0, weight_decay=0.0, heat=10.0, same=2.0)
+
+
+def test_a_fusion_is_learned_kept_and_survives_a_build(index, shapes, tmp_path):
+    report = adapt(index, share=0.25, training=STILL, views=FUSED)
+    assert report.fusion_kept and not report.kept
+    assert report.fusion_after["text_to_image_recall@10"] > report.fusion_before["text_to_image_recall@10"]
+    made = Store(index)
+    assert made.manifest.adapter == OWN and not made.manifest.heads and not made.problems()
+    moved = tmp_path / "moved"
+    index.rename(moved)  # the adapter lies in the index and moves with it
+    opened = Recommender.load(moved)
+    try:
+        assert opened.retriever.fusion.gate.detach().item() != 0 and opened.reranker.adapter.config.form == "text"
+    finally:
+        opened.close()
+    assert build_index(shapes, moved, preset="tiny").changed is False
+    items = list(catalog.read(shapes).items)
+    catalog.write(items[1:], shapes)
+    assert build_index(shapes, moved, preset="tiny").changed and Store(moved).manifest.adapter == OWN
+    file = moved / OWN / "fusion" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4])
+    assert Store(moved).problems() == [f"{OWN}/fusion/model.safetensors has another sha256 than the manifest says"]
+
+
+def test_two_views_share_no_modality_and_hold_one_each():
+    generator = torch.Generator().manual_seed(3)
+    present = torch.tensor([[True, True, False], [True, True, True], [False, True, True]] * 50)
+    first, second = split_views(present, generator)
+    assert not (first & second).any() and not ((first | second) & ~present).any()
+    assert bool(first.any(1).all()) and bool(second.any(1).all())
+    assert (second[1::3].sum(1) == 2).any() and (second[1::3].sum(1) == 1).any()
+
+
+def test_a_gain_comes_with_its_standard_error():
+    worse, better = np.array([1, 20, 20, 3]), np.array([1, 2, 30, 3])
+    more, noise = gain({"a": worse, "b": worse}, {"a": better, "b": better})
+    assert more == 0.25 and noise == pytest.approx(0.25)

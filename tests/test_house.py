@@ -39,6 +39,7 @@ ORDER = [
     "validate",
     "converse",
     "contrast",
+    "align",
     "train_clip",
     "adapt",
     "near_duplicates",
