@@ -23,6 +23,8 @@ from mmllm.types import Filter, Item
 log = logging.getLogger(__name__)
 STAMP = "fingerprint.json"
 BATCH = 1000
+HNSW = {"space": "cosine", "ef_construction": 200, "ef_search": 400, "max_neighbors": 32, "num_threads": 1}
+"""Chroma's defaults lost up to a tenth of the true neighbours of some queries at a depth of 200 (6,000 items), other ones at every build."""
 OPERATORS = {"=": "$eq", "!=": "$ne", ">=": "$gte", "<=": "$lte", ">": "$gt", "<": "$lt", "in": "$in"}
 
 
@@ -62,7 +64,7 @@ class VectorStore:
             store.prefix = fingerprint[:12]
             store._fill(spaces, items)
             return store
-        wanted = {"fingerprint": fingerprint, "spaces": {n: len(s.ids) for n, s in spaces.items()}}
+        wanted = {"fingerprint": fingerprint, "spaces": {n: len(s.ids) for n, s in spaces.items()}, "hnsw": HNSW}
         if _stamp(folder) == wanted:
             try:
                 store = cls(chromadb.PersistentClient(str(folder), options), "disk", False, lock)
@@ -90,9 +92,7 @@ class VectorStore:
         for name, space in spaces.items():
             if self._name(name) in existing:
                 self.client.delete_collection(self._name(name))
-            collection = self.client.create_collection(
-                self._name(name), configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
-            )
+            collection = self.client.create_collection(self._name(name), configuration={"hnsw": HNSW}, embedding_function=None)
             step = min(BATCH, self.client.get_max_batch_size())
             for start in range(0, len(space.ids), step):
                 ids = list(space.ids[start : start + step])
