@@ -4,6 +4,7 @@ adapters/NAME/
   mmllm.json           what it was trained over, sizes, form, blend weight
   adapter/             plain PEFT, absent when there is no LoRA
   fusion/              config.json, model.safetensors
+  collaborative.safetensors  factors of the items it was trained on, where the fusion reads them
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+import torch
 
 from mmllm.catalog import file_sha256
 from mmllm.errors import AdapterError
 from mmllm.fusion import AttentionFusion, FusionConfig, build
 
 SCHEMA = 1
+FACTORS = "collaborative.safetensors"
 Form = Literal["text", "soft", "soft+title"]
 
 
@@ -43,12 +48,28 @@ class AdapterConfig:
 
 
 @dataclass(frozen=True)
+class Factors:
+    """Collaborative factors by item id: ids, n of them, and values [n, D_collaborative]. Other factors have other axes."""
+
+    ids: tuple[str, ...]
+    values: np.ndarray
+
+    def of(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Rows [N, D_collaborative] and which are known [N]; an item that nobody liked has none."""
+        row = {i: n for n, i in enumerate(self.ids)}
+        at = np.array([row.get(i, -1) for i in ids])
+        values = np.where(at[:, None] >= 0, self.values[np.maximum(at, 0)], 0.0).astype(np.float32)
+        return values, np.abs(values).sum(axis=1) > 0
+
+
+@dataclass(frozen=True)
 class Adapter:
-    """A fusion module and, on disk beside it, a LoRA folder."""
+    """A fusion module, the factors it reads, and, on disk beside it, a LoRA folder."""
 
     config: AdapterConfig
     fusion: AttentionFusion
     folder: Path | None = None
+    factors: Factors | None = None
 
     @property
     def lora(self) -> Path | None:
@@ -62,6 +83,8 @@ class Adapter:
         for name, tensor in sorted(self.fusion.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.contiguous().numpy().tobytes())
+        if self.factors is not None:
+            digest.update("\n".join(self.factors.ids).encode() + np.ascontiguousarray(self.factors.values).tobytes())
         if self.lora:
             for file in sorted(self.lora.glob("*.safetensors")):
                 digest.update(file_sha256(file).encode())
@@ -80,6 +103,9 @@ def save(adapter: Adapter, folder: Path, *, lora_from: Any = None) -> None:
     (folder / "fusion").mkdir(parents=True, exist_ok=True)
     save_file(adapter.fusion.state_dict(), folder / "fusion" / "model.safetensors")
     (folder / "fusion" / "config.json").write_text(json.dumps(adapter.fusion.config.to_dict(), indent=1))
+    if adapter.factors is not None:
+        tensors = {"values": torch.from_numpy(np.ascontiguousarray(adapter.factors.values))}
+        save_file(tensors, folder / FACTORS, metadata={"ids": json.dumps(adapter.factors.ids)})
     if lora_from is not None:
         lora_from.save_pretrained(folder / "adapter")
     elif adapter.lora and adapter.lora.resolve() != (folder / "adapter").resolve():
@@ -115,8 +141,17 @@ def load(folder: Path, *, lm_fingerprint: str, encoders: Mapping[str, str]) -> A
                 do="build an index with the encoders of the adapter, and without `mmllm adapt`",
             )
     sizes = json.loads((folder / "fusion" / "config.json").read_text())
-    fusion = build(FusionConfig(**(sizes | {"widths": tuple(sizes["widths"])})))
+    fusion = build(FusionConfig.of_dict(sizes))
     fusion.load_state_dict(load_file(folder / "fusion" / "model.safetensors"), strict=True)
     if config.lora and not (folder / "adapter" / "adapter_model.safetensors").is_file():
         raise AdapterError(f"{folder}/adapter has no adapter_model.safetensors", expected="the LoRA that mmllm.json names")
-    return Adapter(config, fusion, folder)
+    return Adapter(config, fusion, folder, _factors(folder / FACTORS))
+
+
+def _factors(file: Path) -> Factors | None:
+    from safetensors import safe_open
+
+    if not file.is_file():
+        return None
+    with safe_open(file, framework="numpy") as opened:
+        return Factors(tuple(json.loads(opened.metadata()["ids"])), opened.get_tensor("values"))

@@ -357,7 +357,7 @@ def _write(
 ) -> None:
     (out / MANIFEST).unlink(missing_ok=True)  # from here until the new one is written, the index says it is unfinished
     n, sizes = len(items), trained.fusion.config.widths
-    values = {m: np.zeros((n, w), dtype=np.float32) for m, w in zip(MODALITIES, sizes, strict=True)}
+    values = {m: np.zeros((n, w), dtype=np.float32) for m, w in zip(MODALITIES, sizes, strict=False)}
     present = np.zeros((n, len(MODALITIES)), dtype=bool)
     words = np.zeros((n, len(WORDED), heads.text.shape[1]), dtype=np.float32)
     worded = np.zeros((n, len(WORDED)), dtype=bool)

@@ -17,11 +17,9 @@ from mmllm.terminal import ProgressBars, columns, guarded
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split(".")[0] + ".")
 models = typer.Typer(no_args_is_help=True, help="Frozen weights: where they come from and whether they are intact.")
 index = typer.Typer(no_args_is_help=True, help="Indexes: build, verify, search.")
-train = typer.Typer(no_args_is_help=True, help="Training.")
 app.add_typer(models, name="models")
 app.add_typer(cli_data.data, name="data")
 app.add_typer(index, name="index")
-app.add_typer(train, name="train")
 
 Index = Annotated[Path, typer.Argument(help="An index folder.")]
 
@@ -375,7 +373,7 @@ def doctor() -> None:
 
 
 app.command()(guarded(cli_train.adapt))
-train.command("clip")(guarded(cli_train.train_clip))
+app.command()(guarded(cli_train.train))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`mmllm train clip` and `mmllm adapt`. Registered by `cli.py`."""
+"""`mmllm train` and `mmllm adapt`. Registered by `cli.py`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,35 @@ from typing import Annotated
 import typer
 
 
-def train_clip(
-    recipe: Annotated[Path, typer.Option(help="A recipe.toml, such as adapters/clip-mini/recipe.toml.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for heads, recipe and metrics.")],
-    work: Annotated[Path | None, typer.Option(help="Keep catalogs and features here, so that a stopped run goes on.")] = None,
+def train(
+    target: Annotated[str, typer.Argument(help="A recipe.toml of an adapter, or `clip` for clip-mini's projections.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for what is trained, its recipe and metrics; a stopped run goes on.")
+    ],
+    recipe: Annotated[Path | None, typer.Option(help="For `clip`: a recipe, such as adapters/clip-mini/recipe.toml.")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="For `clip`: keep catalogs and features here, so that a stopped run goes on.")
+    ] = None,
 ) -> None:
-    """Train clip-mini's two projections on the catalogs its recipe names."""
-    from mmllm import weights
+    """Train an adapter (LoRA and fusion) by its recipe, or clip-mini."""
+    from mmllm.errors import MmllmError
     from mmllm.terminal import ProgressBars
-    from mmllm.train_clip import ClipRecipe
-    from mmllm.train_clip import train_clip as run
 
-    for name in ("efficientnet-lite0", "all-minilm-l6-v2"):
-        weights.pull(name)
-    metrics = run(ClipRecipe.read(recipe), out, work=work, progress=ProgressBars())
+    if target == "clip":
+        from mmllm import weights
+        from mmllm.train_clip import ClipRecipe, train_clip
+
+        if recipe is None:
+            raise MmllmError("train clip without --recipe", do="pass --recipe adapters/clip-mini/recipe.toml")
+        for name in ("efficientnet-lite0", "all-minilm-l6-v2"):
+            weights.pull(name)
+        metrics = train_clip(ClipRecipe.read(recipe), out, work=work, progress=ProgressBars())
+    else:
+        from mmllm.train import run
+
+        if recipe is not None or work is not None:
+            raise MmllmError("--recipe and --work belong to `mmllm train clip`", do="leave them out")
+        metrics = run(Path(target), out, progress=ProgressBars())
     typer.echo(json.dumps(metrics, indent=1))
 
 

@@ -71,7 +71,7 @@ def derive(
     """What follows from features and projections without encoding an item: anchors, fused vectors, phrase captions, BM25."""
     anchor, present = anchored
     save_arrays(out / "features" / "anchor.safetensors", {"values": anchor, "present": present})
-    save_arrays(out / "fused.safetensors", fuse_all(trained, values, anchor, present))
+    save_arrays(out / "fused.safetensors", fuse_all(trained, [p.item.id for p in payloads], values, anchor, present))
     if not encoders.preset.captioner:
         payloads = phrase_captions(out, payloads, values["image"], present[:, 1], heads, encoders)
     write_payloads(out / "items.parquet", payloads)
@@ -125,19 +125,23 @@ def anchors(
 
 
 def fuse_all(
-    trained: adapters.Adapter, values: Mapping[str, np.ndarray], anchor: np.ndarray, present: np.ndarray
+    trained: adapters.Adapter, ids: Sequence[str], values: Mapping[str, np.ndarray], anchor: np.ndarray, present: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """All items through the fusion: pooled [N, D], soft [N, K, H], shares [N, M].
+    """All items through the fusion: pooled [N, D], soft [N, K, H], shares [N, inputs of the fusion].
 
     A modality takes part when it has an anchor: a sound without speech has none in the shared space, and until a fusion is trained
     on it, it is searched by its own states alone.
     """
+    values, mask = dict(values), present
+    if trained.factors is not None:
+        values["collaborative"], known = trained.factors.of(ids)
+        mask = np.concatenate([present, known[:, None]], axis=1)
     parts: dict[str, list[np.ndarray]] = {"pooled": [], "soft": [], "shares": []}
     with torch.inference_mode():
         for start in range(0, len(anchor), 1024):
             rows = slice(start, start + 1024)
             features = {m: torch.from_numpy(v[rows]) for m, v in values.items()}
-            fused = trained.fusion(features, torch.from_numpy(anchor[rows]), torch.from_numpy(present[rows]))
+            fused = trained.fusion(features, torch.from_numpy(anchor[rows]), torch.from_numpy(mask[rows]))
             for name, tensor in (("pooled", fused.pooled), ("soft", fused.soft), ("shares", fused.shares)):
                 parts[name].append(tensor.numpy())
     return {name: np.concatenate(found) for name, found in parts.items()}

@@ -8,8 +8,9 @@ mean of the anchors, which are the same modalities in CLIP's shared space, and i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,11 @@ from mmllm.types import MODALITIES
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """Sizes. `widths` is D_m per modality, in the order of MODALITIES; `soft_norm` the mean norm of the LM's embeddings."""
+    """Sizes. `widths` is D_m per input, in the order of `inputs`; `soft_norm` the mean norm of the LM's embeddings.
+
+    `inputs` begins with MODALITIES; what follows, such as "collaborative", has no place in CLIP's space: it takes part in the attention
+    and not in the mean of the anchors.
+    """
 
     widths: tuple[int, ...]
     width: int
@@ -28,10 +33,17 @@ class FusionConfig:
     lm_width: int
     soft_norm: float
     kind: str = "attention"
+    inputs: tuple[str, ...] = MODALITIES
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for config.json."""
-        return asdict(self) | {"widths": list(self.widths)}
+        return asdict(self) | {"widths": list(self.widths), "inputs": list(self.inputs)}
+
+    @classmethod
+    def of_dict(cls, row: Mapping[str, Any]) -> FusionConfig:
+        """The inverse of `to_dict`."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -71,10 +83,13 @@ class AttentionFusion(nn.Module):
     def forward(self, features: Mapping[str, Tensor] | Sequence[Tensor], anchors: Tensor, mask: Tensor) -> Fused:
         """Fuse one batch.
 
-        features: modality -> [B, D_m]; anchors: [B, M, D], unit rows; mask: [B, M], True where present. Rows that are
-        absent may hold anything: they do not change the result.
+        features: input -> [B, D_m]; anchors: [B, A, D], unit rows, of the first A inputs; mask: [B, M], True where present. Rows
+        that are absent may hold anything: they do not change the result. An input without features or a column of the mask is absent.
         """
-        rows = [features[m] for m in MODALITIES] if isinstance(features, Mapping) else list(features)
+        rows = list(self._rows(features, len(mask)))
+        anchored = F.pad(mask[:, : anchors.shape[1]], (0, len(rows) - anchors.shape[1]))
+        mask = F.pad(mask, (0, len(rows) - mask.shape[1]))
+        anchors = F.pad(anchors, (0, 0, 0, len(rows) - anchors.shape[1]))
         present = mask.unsqueeze(-1)
         anchors = torch.where(present, anchors, torch.zeros_like(anchors))
         tokens = []
@@ -89,11 +104,16 @@ class AttentionFusion(nn.Module):
         attention = scores.masked_fill(~visible.unsqueeze(1), float("-inf")).softmax(dim=-1)  # [B, K + 1, M]
         attended = torch.einsum("bkm,bmd->bkd", attention, self.value(stacked)) + self.latents
         gate = torch.tanh(self.gate)
-        pooled = F.normalize(masked_mean(anchors, mask) + gate * self.to_pooled(attended[:, 0]), dim=-1)
+        pooled = F.normalize(masked_mean(anchors, anchored) + gate * self.to_pooled(attended[:, 0]), dim=-1)
         soft = F.normalize(self.to_soft(attended[:, 1:]), dim=-1) * self.config.soft_norm
-        uniform = mask.to(anchors.dtype) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        uniform = anchored.to(anchors.dtype) / anchored.sum(dim=1, keepdim=True).clamp(min=1)
         shares = (1 - gate.abs()) * uniform + gate.abs() * attention[:, 0]
         return Fused(pooled=pooled, soft=soft, shares=shares)
+
+    def _rows(self, features: Mapping[str, Tensor] | Sequence[Tensor], batch: int) -> Iterator[Tensor]:
+        given = features if isinstance(features, Mapping) else dict(zip(self.config.inputs, features, strict=False))
+        for name, width in zip(self.config.inputs, self.config.widths, strict=True):
+            yield given[name] if name in given else self.absent.new_zeros(batch, width)
 
 
 def build(config: FusionConfig, *, seed: int = 0) -> AttentionFusion:

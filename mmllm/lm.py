@@ -60,8 +60,8 @@ class LanguageModel:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def embed(self, ids: Sequence[int]) -> Tensor:
-        """Token ids -> [T, H]."""
-        with torch.inference_mode():
+        """Token ids -> [T, H], without gradient."""
+        with torch.no_grad():  # not inference mode: training builds on these
             return self._table(torch.tensor(list(ids), dtype=torch.long))
 
     # ---- packed scoring ----------------------------------------------------------------------------------------------
@@ -87,6 +87,32 @@ class LanguageModel:
         self._crop(prefix)
         readouts = hidden[lengths.cumsum(0) - 1]
         return self._yes_minus_no(readouts)
+
+    def score_lists(self, lists: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> list[Tensor]:
+        """Scores [N_b] of several (prefix, segments) lists in one padded pass, with gradients; nothing is cached.
+
+        The same layout as `score`: to train on it is to train what is served.
+        """
+        packs = [_pack(prefix, segments) for prefix, segments in lists]
+        longest = max(len(p[0]) for p in packs)
+        embeds, positions, allowed = [], [], []
+        for embed, mask, position, _ in packs:
+            pad = longest - len(embed)
+            embeds.append(torch.nn.functional.pad(embed, (0, 0, 0, pad)))
+            positions.append(torch.nn.functional.pad(position, (0, pad)))
+            whole = torch.eye(longest, dtype=torch.bool)  # a padded place sees itself, so that nothing becomes NaN
+            whole[: len(mask), : len(mask)] = mask
+            allowed.append(whole)
+        device = embeds[0].device
+        mask = torch.zeros(len(packs), 1, longest, longest, device=device)
+        mask = mask.masked_fill(~torch.stack(allowed).unsqueeze(1).to(device), torch.finfo(torch.float32).min)
+        hidden = self._decoder()(
+            inputs_embeds=torch.stack(embeds),
+            attention_mask=mask,
+            position_ids=torch.stack(positions).to(device),
+            use_cache=False,
+        ).last_hidden_state
+        return [self._yes_minus_no(h[p[3].to(device)]) for h, p in zip(hidden, packs, strict=True)]
 
     def _yes_minus_no(self, hidden: Tensor) -> Tensor:
         """Only two rows of the output matrix are needed, not the vocabulary."""
@@ -229,6 +255,17 @@ class LanguageModel:
             if hasattr(self.model, "peft_config"):
                 self.model = self.model.unload()
             self.forget_prefix()
+
+
+def _pack(prefix: Tensor, segments: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(embeds [T, H], allowed [T, T], positions [T], readouts [N]) of one prefix and its segments in one sequence."""
+    lengths = torch.tensor([len(s) for s in segments])
+    # The prefix is owner -1, seen by all; a segment is seen by itself.
+    owner = torch.cat([torch.full((len(prefix),), -1), torch.repeat_interleave(torch.arange(len(segments)), lengths)])
+    positions = torch.cat([torch.arange(len(prefix)), *(len(prefix) + torch.arange(n) for n in lengths.tolist())])
+    order = torch.arange(len(owner))
+    allowed = (order[:, None] >= order[None, :]) & ((owner[None, :] == -1) | (owner[:, None] == owner[None, :]))
+    return torch.cat([prefix, *segments]), allowed, positions, len(prefix) + lengths.cumsum(0) - 1
 
 
 def _groups(segments: Sequence[Tensor], limit: int) -> Iterator[list[Tensor]]:

@@ -25,6 +25,9 @@ from mmllm.types import MODALITIES, Candidate, Item, PathLike, Query, Ranked
 
 ITEM_TOKENS = 24
 """How much of a candidate the LM reads when candidates enter as text."""
+TITLE_TOKENS = 12
+LIKED, LIKED_AS_TEXT = 20, 8
+"""How many liked items, the latest, the prefix holds."""
 
 
 class Reranker:
@@ -35,6 +38,7 @@ class Reranker:
             raise QueryError(f"LM weight {weight}", expected="a number from 0 to 1")
         self.store, self.lm, self.adapter, self.weight = store, lm, adapter, weight
         self._prefix, self._item = prompting.load("rerank_prefix"), prompting.load("rerank_item")
+        self._soft_prefix = prompting.load("rerank_soft_prefix")
 
     @classmethod
     def load(cls, index: PathLike) -> Reranker:
@@ -85,38 +89,25 @@ class Reranker:
         request = (words if words is not None else query.text or "").strip()[:MAX_QUERY_CHARS]
         if query.image is not None:
             request = f"{request} (and a picture)".strip()
-        liked = self.store.rows(list(query.liked))[-8:]
-        lines = "".join(f"Liked before: {self.store.items[r].title}\n" for r in liked)
-        if self.adapter.config.form == "text" or not liked:
-            text = self._prefix.render(request=request or "something like what was liked before", liked=lines)
-            return self.lm.embed(self.lm.tokens(text))
-        marker = "\u2063LIKED\u2063"
-        head, tail = self._prefix.render(request=request or "something like what was liked before", liked=marker).split(marker)
-        parts = [self.lm.embed(self.lm.tokens(head))]
-        for row in liked:
-            title = self.lm.embed(self.lm.tokens(prompting.neutralise(f" {self.store.items[row].title}\n")))
-            parts += [self.lm.embed(self.lm.tokens("Liked before:")), self._soft(row), title]
-        return torch.cat([*parts, self.lm.embed(self.lm.tokens(tail))])
+        liked = self.store.rows(list(query.liked))[-LIKED:]
+        request = request or "something like what was liked before"
+        if self.adapter.config.form == "text":
+            lines = "".join(f"Liked before: {self.store.items[r].title}\n" for r in liked[-LIKED_AS_TEXT:])
+            return self.lm.embed(self.lm.tokens(self._prefix.render(request=request, liked=lines)))
+        titles = [self.store.items[r].title for r in liked] if self.adapter.config.form == "soft+title" else None
+        return soft_prefix(self.lm, self._soft_prefix, request, torch.from_numpy(self.store.fused["soft"][liked]), titles)
 
     def segment(self, row: int) -> Tensor:
         """One candidate [L, H]: its words, or its soft tokens, or both, and the readout."""
-        form = self.adapter.config.form
+        item = self.store.items[row]
+        if self.adapter.config.form != "text":
+            title = item.title if self.adapter.config.form == "soft+title" else None
+            return soft_segment(self.lm, torch.from_numpy(self.store.fused["soft"][row]), title)
         marker = "\u2063ITEM\u2063"
         head, tail = self._item.render(item=marker).split(marker)
-        # The blank belongs to the word after it, as tokenizers have it.
-        parts = [self.lm.embed(self.lm.tokens(head.rstrip()))]
-        if form != "text":
-            parts.append(self._soft(row))
-        if form != "soft":
-            item = self.store.items[row]
-            words = prompting.neutralise(describe(item) if form == "text" else item.title)
-            parts.append(self.lm.embed(self.lm.tokens(f" {words}")[:ITEM_TOKENS]))
-        # A trained soft form learned one readout token; as text the model needs its own turn markers to answer.
-        readout = tail if form == "text" else "\n"
-        return torch.cat([*parts, self.lm.embed(self.lm.tokens(readout))])
-
-    def _soft(self, row: int) -> Tensor:
-        return torch.from_numpy(self.store.fused["soft"][row])
+        # The blank belongs to the word after it, as tokenizers have it; the turn markers behind it ask for an answer.
+        words = self.lm.tokens(f" {prompting.neutralise(describe(item))}")[:ITEM_TOKENS]
+        return self.lm.embed([*self.lm.tokens(head.rstrip()), *words, *self.lm.tokens(tail)])
 
     def shares(self, row: int, encoded: EncodedQuery | None) -> dict[str, float]:
         """Each modality's share in the match of this item with the query; sums to 1.
@@ -124,7 +115,7 @@ class Reranker:
         The fusion's attention on the modality, times how well the query's fused vector meets that modality's anchor.
         Without a query vector, the attention alone.
         """
-        attention = self.store.fused["shares"][row].astype(float)
+        attention = self.store.fused["shares"][row][: len(MODALITIES)].astype(float)
         anchor = self.store.features["anchor"]
         if encoded is not None and encoded.pooled is not None:
             similarity = np.maximum(anchor["values"][row] @ encoded.pooled, 0.0) * anchor["present"][row]
@@ -134,6 +125,30 @@ class Reranker:
         if total <= 0:
             return {}
         return {m: round(float(a / total), 4) for m, a in zip(MODALITIES, attention, strict=True) if a > 0}
+
+
+def soft_prefix(
+    lm: LanguageModel, template: prompting.Template, request: str, liked: Tensor, titles: Sequence[str] | None = None
+) -> Tensor:
+    """The shared part [P, H] in a soft form: the request, and liked items as soft tokens [n, K, H], oldest first, with titles or without."""
+    marker = "\u2063LIKED\u2063"
+    head, tail = template.render(request=prompting.neutralise(request), liked=marker).split(marker)
+    parts = [lm.embed(lm.tokens(head))]
+    for n in range(len(liked)):
+        parts.append(liked[n])
+        if titles is not None:
+            parts.append(_title(lm, titles[n]))
+    return torch.cat([*parts, lm.embed(lm.tokens(tail))])
+
+
+def soft_segment(lm: LanguageModel, soft: Tensor, title: str | None = None) -> Tensor:
+    """One candidate [L, H]: soft tokens [K, H], its title or none, and one readout token."""
+    parts = [soft] if title is None else [soft, _title(lm, title)]
+    return torch.cat([*parts, lm.embed(lm.tokens("\n"))])
+
+
+def _title(lm: LanguageModel, title: str) -> Tensor:
+    return lm.embed(lm.tokens(f" {prompting.neutralise(title)}")[:TITLE_TOKENS])
 
 
 def describe(item: Item) -> str:

@@ -14,6 +14,8 @@ ORDER = [
     "types",
     "settings",
     "catalog",
+    "interactions",
+    "collaborative",
     "media",
     "weights",
     "projection",
@@ -40,6 +42,8 @@ ORDER = [
     "converse",
     "contrast",
     "align",
+    "data",
+    "train",
     "train_clip",
     "adapt",
     "near_duplicates",
@@ -60,6 +64,7 @@ UPWARD = {
     ("rerank", "recommend"),
     ("clip_mini", "weights"),
     ("cli_train", "cli"),
+    ("train", "terminal"),  # its own command for accelerate launch
 }
 ONLY = {
     "chromadb": {"vector_store"},

@@ -1,0 +1,171 @@
+"""`python -m eval`: rank (systems on a split), compare (two systems), table (Markdown of results)."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from eval import baselines, content, neural
+from eval.machine import machine
+from eval.ranking import TIES, compare, measure, summary, tune
+from mmllm import interactions
+from mmllm.errors import MmllmError
+from mmllm.settings import SEED
+from mmllm.store import Store
+from mmllm.terminal import guarded
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The offline evaluation harness.")
+
+
+@app.command()
+@guarded
+def rank(
+    catalog: Annotated[Path, typer.Argument(help="A catalog folder with interactions.csv.")],
+    out: Annotated[Path, typer.Option(help="The JSON to write; systems that are in it are kept.")],
+    split: Annotated[str, typer.Option(help=" or ".join(interactions.SPLITS))] = "global-time",
+    cold: Annotated[bool, typer.Option(help="Hold a fifth of the items out of training and ask for those.")] = False,
+    index: Annotated[Path | None, typer.Option(help="The catalog's index, for systems that read content.")] = None,
+    systems: Annotated[str, typer.Option(help="Names separated by commas; all without adapters if left out.")] = "",
+    adapter: Annotated[list[str] | None, typer.Option(help="NAME=FOLDER of a trained adapter; may be repeated.")] = None,
+    base: Annotated[str, typer.Option(help="The system whose list adapters rerank.")] = "ease",
+    depth: Annotated[int, typer.Option(help="How many of its items they rerank.")] = 30,
+) -> None:
+    """Tune on validation, fit again, rank the whole catalog, write every metric."""
+    if split not in interactions.SPLITS:
+        raise MmllmError(f"split {split!r}", expected=" or ".join(interactions.SPLITS))
+    made = interactions.SPLITS[split](interactions.read(catalog))
+    if cold:
+        made, _ = interactions.cold_items(made)
+    store = Store(index) if index else None
+    read = content.Content.of(store, made.train.items) if store else None
+    grids = dict(baselines.GRIDS)
+    grids |= {"sasrec": neural.grids(np.zeros((1, 1)))["sasrec"]}
+    if read is not None:
+        grids |= content.grids(read) | neural.grids(read.vectors["fused"])
+    chosen = [s for s in systems.split(",") if s] or list(grids)
+    if unknown := [s for s in chosen if s not in grids]:
+        raise MmllmError(f"system {unknown[0]!r}", expected=", ".join(grids), do="content systems need --index")
+    given = dict(a.split("=", 1) for a in adapter or [])
+    if given and store is None:
+        raise MmllmError("--adapter without --index", do="name the index it was trained on")
+    result = _open(out, catalog.name, made)
+    counts = made.refit.counts
+    extra: dict[str, Any] = {} if read is None else {"features": read.vectors["text"], "kinds": read.genres}
+    kept = {}
+    for name in dict.fromkeys([*chosen, *([base] if given else [])]):
+        found = kept[name] = tune(grids[name], made)
+        measured = measure(found.scores_test, made.test, counts, **extra)
+        row = {"settings": found.settings, "tried": found.tried, "validation_ndcg@10": round(found.validation, 5)}
+        row |= {"seconds": found.seconds, **summary(measured, made.test)}
+        _keep(result, out, name, row, measured.values["ndcg@10"])
+    for name, folder in given.items():
+        from eval.language import Trained, ZeroShot, rerank
+        from mmllm.train import blends, retrieved
+
+        assert store is not None
+        reader = ZeroShot(store, made.train.items) if folder == "zero-shot" else Trained(Path(folder), store, made.train.items)
+        started = time.monotonic()
+        tuning = retrieved(made.validation, kept[base].scores_validation, depth)
+        weights = blends(tuning, reader(tuning))
+        weight = max(weights, key=lambda w: (round(weights[w], 6), -w))
+        found_ = rerank(kept[base].scores_test, made.test, reader, depth=depth, weight=weight)
+        seconds = round(time.monotonic() - started, 1)
+        for form, scores in (("alone", found_.alone), ("blend", found_.blended)):
+            measured = measure(scores, made.test, counts, **extra)
+            row = {"base": base, "depth": depth, "candidate_recall": found_.candidate_recall, "seconds": seconds}
+            row |= {
+                "weight": weight if form == "blend" else 1.0,
+                "validation_ndcg@10": round(weights[weight if form == "blend" else 1.0], 5),
+            }
+            _keep(result, out, f"{name} ({form})", row | summary(measured, made.test), measured.values["ndcg@10"])
+
+
+def _open(out: Path, dataset: str, made: interactions.Split) -> dict[str, Any]:
+    about = {
+        "dataset": dataset,
+        "split": made.name,
+        "split_hash": made.hash,
+        "items": len(made.train.items),
+        "trained_on": len(made.refit),
+        "validation_cases": len(made.validation),
+        "test_cases": len(made.test),
+        "test_targets": sum(len(t) for t in made.test.targets),
+        "ranking": f"full, seen items removed; {TIES}",
+        "seed": SEED,
+    }
+    if out.is_file():
+        old = json.loads(out.read_text())
+        if old["split_hash"] != made.hash:
+            raise MmllmError(f"{out} holds results of split {old['split_hash']}, this is {made.hash}", do="write to another file")
+        return dict(old)
+    return about | {"systems": {}, "cases": {}}
+
+
+def _keep(result: dict[str, Any], out: Path, name: str, row: dict[str, Any], values: np.ndarray) -> None:
+    result["systems"][name] = row
+    result["cases"][name] = [round(float(v), 6) for v in values]
+    result |= machine(("torch", "transformers", "peft", "numpy", "scipy", "implicit"))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.name + ".part")
+    cases = result.pop("cases")
+    text = (
+        json.dumps(result, indent=1)[:-2]
+        + ',\n "cases": {\n'
+        + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in cases.items())
+        + "\n }\n}\n"
+    )
+    result["cases"] = cases
+    part.write_text(text)
+    part.rename(out)
+    typer.echo(
+        f"{name}: nDCG@10 {row['ndcg@10']:.4f} {row['ndcg@10_interval']} recall@50 {row['recall@50']:.4f} ({row['seconds']} s)"
+    )
+
+
+def _row(result: Path, system: str) -> dict[str, Any]:
+    found = json.loads(result.read_text())
+    if system not in found["systems"]:
+        raise MmllmError(f"no system {system!r} in {result}", expected=", ".join(found["systems"]))
+    return {"split_hash": found["split_hash"], "cases": {"ndcg@10": found["cases"][system]}}
+
+
+@app.command(name="compare")
+@guarded
+def compare_command(
+    a: Annotated[str, typer.Argument(help="RESULT.json:SYSTEM")], b: Annotated[str, typer.Argument(help="RESULT.json:SYSTEM")]
+) -> None:
+    """Paired difference of two systems with its interval and p; results of different splits are refused."""
+    rows = []
+    for given in (a, b):
+        file, colon, system = given.rpartition(":")
+        if not colon or not Path(file).is_file():
+            raise MmllmError(f"{given!r}", expected="RESULT.json:SYSTEM")
+        rows.append(_row(Path(file), system))
+    typer.echo(json.dumps(compare(*rows), indent=1))
+
+
+@app.command()
+@guarded
+def table(results: Annotated[list[Path], typer.Argument(help="Results of `rank`.")]) -> None:
+    """A Markdown table of results."""
+    for file in results:
+        found = json.loads(file.read_text())
+        typer.echo(
+            f"\n{found['dataset']}, {found['split']} ({found['split_hash']}), {found['test_cases']} cases, {found['items']} items\n"
+        )
+        names = ["ndcg@10", "recall@10", "recall@50", "hit@10", "mrr@10", "coverage@10", "novelty@10"]
+        typer.echo("| system | " + " | ".join(names) + " | settings |\n|" + "---|" * (len(names) + 2))
+        for system, row in sorted(found["systems"].items(), key=lambda pair: -pair[1]["ndcg@10"]):
+            low, high = row["ndcg@10_interval"]
+            cells = [f"{row['ndcg@10']:.4f} [{low:.4f}, {high:.4f}]", *(f"{row[n]:.4f}" for n in names[1:])]
+            settings = row.get("settings") or {k: row[k] for k in ("base", "depth", "weight") if k in row}
+            typer.echo(f"| {system} | " + " | ".join(cells) + " | " + " ".join(f"{k}={v}" for k, v in settings.items()) + " |")
+
+
+if __name__ == "__main__":
+    app()

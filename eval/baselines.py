@@ -1,0 +1,191 @@
+"""Recommenders without a language model, as yardsticks. Each: fit(learned) -> scores(cases) [C, I]; what is tuned stands in GRIDS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.sparse import diags
+
+from mmllm.collaborative import Ease
+from mmllm.interactions import Cases, Interactions
+from mmllm.settings import SEED
+
+
+class System(Protocol):
+    """What the harness asks of every recommender."""
+
+    def fit(self, learned: Interactions) -> None:
+        """Learn from the training part."""
+
+    def scores(self, cases: Cases) -> np.ndarray:
+        """Scores [C, I], higher is better; seen items are removed by the harness."""
+
+
+@dataclass
+class Random:
+    """Uniform scores."""
+
+    seed: int = SEED
+
+    def fit(self, learned: Interactions) -> None:
+        """Nothing to learn."""
+
+    def scores(self, cases: Cases) -> np.ndarray:
+        """Another order for every case."""
+        return np.random.default_rng(self.seed).random((len(cases), cases.items), dtype=np.float32)
+
+
+@dataclass
+class Popularity:
+    """How often an item was liked, in the last `days` of what is known, or ever."""
+
+    days: float | None = None
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def fit(self, learned: Interactions) -> None:
+        """Count."""
+        recent = learned if self.days is None else learned.where(learned.time > learned.time.max() - self.days * 86_400)
+        self.counts = recent.counts.astype(np.float32)
+
+    def scores(self, cases: Cases) -> np.ndarray:
+        """The same for every case."""
+        return np.tile(self.counts, (len(cases), 1))
+
+
+@dataclass
+class ItemItem:
+    """Cosine between items' columns, `neighbours` kept per item, shrunk towards 0 where few liked both (Sarwar et al. 2001)."""
+
+    neighbours: int = 100
+    shrink: float = 10.0
+    weight: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def fit(self, learned: Interactions) -> None:
+        """All pairs of items."""
+        matrix = learned.matrix
+        both = np.asarray((matrix.T @ matrix).todense(), dtype=np.float32)
+        norm = np.sqrt(np.maximum(both.diagonal(), 1e-9))
+        weight = both / (norm[:, None] * norm[None, :] + self.shrink)
+        np.fill_diagonal(weight, 0.0)
+        if self.neighbours < len(weight):
+            least = np.partition(weight, len(weight) - self.neighbours, axis=0)[len(weight) - self.neighbours]
+            weight[weight < least[None, :]] = 0.0
+        self.weight = weight
+
+    def scores(self, cases: Cases) -> np.ndarray:
+        """Sum over the history."""
+        return np.asarray(cases.matrix("history") @ self.weight, dtype=np.float32)
+
+
+@dataclass
+class EaseSystem:
+    """EASE, see `mmllm.collaborative`."""
+
+    regularization: float = 250.0
+    model: Ease = field(default_factory=lambda: Ease(np.zeros(0)))
+
+    def fit(self, learned: Interactions) -> None:
+        """Closed form."""
+        self.model = Ease.fit(learned.matrix, regularization=self.regularization)
+
+    def scores(self, cases: Cases) -> np.ndarray:
+        """From the history alone."""
+        return self.model.scores(cases.matrix("history"))
+
+
+@dataclass
+class Als:
+    """Implicit-feedback matrix factorisation (Hu et al. 2008) by the implicit library; users are folded in from their history."""
+
+    factors: int = 64
+    regularization: float = 1.0
+    alpha: float = 10.0
+    iterations: int = 15
+    model: Any = None
+
+    def fit(self, learned: Interactions) -> None:
+        """Alternating least squares."""
+        from implicit.cpu.als import AlternatingLeastSquares
+
+        self.model = AlternatingLeastSquares(
+            factors=self.factors,
+            regularization=self.regularization,
+            alpha=self.alpha,
+            iterations=self.iterations,
+            random_state=SEED,
+        )
+        self.model.fit(learned.matrix.astype(np.float32), show_progress=False)
+
+    def scores(self, cases: Cases) -> np.ndarray:
+        """Every case's factors are solved for anew."""
+        users = self.model.recalculate_user(np.arange(len(cases)), cases.matrix("history"))
+        return np.asarray(users @ self.model.item_factors.T, dtype=np.float32)
+
+
+@dataclass
+class Bpr:
+    """Bayesian personalised ranking (Rendle et al. 2009) by the implicit library; a new user has the mean of his items' factors."""
+
+    factors: int = 64
+    learning_rate: float = 0.05
+    regularization: float = 0.01
+    iterations: int = 100
+    model: Any = None
+    known: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+
+    def fit(self, learned: Interactions) -> None:
+        """Stochastic gradient ascent on one thread: more would make every run another."""
+        from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+        self.model = BayesianPersonalizedRanking(
+            factors=self.factors,
+            learning_rate=self.learning_rate,
+            regularization=self.regularization,
+            iterations=self.iterations,
+            random_state=SEED,
+            num_threads=1,
+        )
+        self.model.fit(learned.matrix.astype(np.float32), show_progress=False)
+        self.known = np.asarray(learned.matrix.sum(axis=1)).ravel() > 0
+
+    def scores(self, cases: Cases) -> np.ndarray:
+        """Trained users by their own factors."""
+        items, users = self.model.item_factors, self.model.user_factors[cases.user].copy()
+        history = cases.matrix("history")
+        mean = diags(1 / np.maximum(np.asarray(history.sum(axis=1)).ravel(), 1)) @ history @ items
+        new = ~self.known[cases.user]
+        users[new] = mean[new]
+        users[:, -1] = 1.0  # implicit keeps the items' bias in the last column
+        return np.asarray(users @ items.T, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A system and the settings that are tried on validation."""
+
+    make: Callable[..., System]
+    settings: tuple[Mapping[str, Any], ...] = ({},)
+
+
+def product(**choices: tuple[Any, ...]) -> tuple[dict[str, Any], ...]:
+    """All combinations of named choices."""
+    rows: list[dict[str, Any]] = [{}]
+    for name, values in choices.items():
+        rows = [{**row, name: value} for row in rows for value in values]
+    return tuple(rows)
+
+
+GRIDS: dict[str, Grid] = {
+    "random": Grid(Random),
+    "popularity": Grid(Popularity),
+    "recent-popularity": Grid(Popularity, product(days=(30.0, 90.0, 180.0, 365.0, 730.0))),
+    "item-item": Grid(ItemItem, product(neighbours=(20, 50, 100, 200, 400), shrink=(0.0, 1.0, 10.0, 50.0))),
+    "ease": Grid(EaseSystem, product(regularization=(10.0, 30.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0))),
+    "als": Grid(Als, product(factors=(16, 32, 64, 128), regularization=(0.1, 1.0, 10.0), alpha=(1.0, 10.0, 40.0))),
+    "bpr": Grid(
+        Bpr, product(factors=(32, 64, 128), learning_rate=(0.01, 0.05), regularization=(0.001, 0.01, 0.05), iterations=(50, 150))
+    ),
+}

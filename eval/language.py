@@ -1,0 +1,107 @@
+"""The language model as a reranker of what a yardstick retrieved: zero-shot over text, and trained adapters. Blended, and alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmllm import adapter as adapters
+from mmllm import settings, weights
+from mmllm.adapter import Adapter
+from mmllm.interactions import Cases
+from mmllm.lm import LanguageModel
+from mmllm.rerank import Reranker
+from mmllm.store import Store
+from mmllm.train import Case, ItemFeatures, RankModel, blend, retrieved, score_cases
+from mmllm.types import Query
+
+
+@dataclass(frozen=True)
+class Reranked:
+    """The same cases reranked: scores [C, I] by the LM alone and by the blend of weight w; what was not retrieved keeps its place behind."""
+
+    alone: np.ndarray
+    blended: np.ndarray
+    weight: float
+    candidate_recall: float
+
+
+def rerank(scores: np.ndarray, cases: Cases, read: Reader, *, depth: int, weight: float) -> Reranked:
+    """Rerank the first `depth` of scores [C, I]; a target enters only if it was retrieved."""
+    found = retrieved(cases, scores, depth)
+    own = read(found)
+    alone, blended = (_placed(scores, found, [blend(c, s, w) for c, s in zip(found, own, strict=True)]) for w in (1.0, weight))
+    hits = [np.isin(c.targets, c.candidates).mean() for c in found]
+    return Reranked(alone, blended, weight, round(float(np.mean(hits)), 5))
+
+
+def _placed(scores: np.ndarray, found: Sequence[Case], final: Sequence[np.ndarray]) -> np.ndarray:
+    """Scores of the whole catalog in which the candidates stand first, in the order of `final`."""
+    out = scores.astype(np.float64).copy()
+    for n, (case, own) in enumerate(zip(found, final, strict=True)):
+        order = np.argsort(-own, kind="stable")
+        top = np.abs(out[n]).max() + 1
+        out[n, case.candidates[order]] = top + np.arange(len(order), 0, -1)
+    return out.astype(np.float32)
+
+
+class Reader:
+    """Cases -> the LM's scores [N] of each one's candidates."""
+
+    def __call__(self, cases: Sequence[Case]) -> list[np.ndarray]:
+        """Scores in the order of the candidates."""
+        raise NotImplementedError
+
+
+class Trained(Reader):
+    """An adapter folder over an index."""
+
+    def __init__(
+        self, folder: Path, store: Store, ids: Sequence[str], *, without: Sequence[str] = (), noise: Sequence[str] = ()
+    ) -> None:
+        preset = settings.preset(store.manifest.preset)
+        fingerprints = {**store.manifest.encoders, "projections": store.manifest.heads}
+        self.adapter: Adapter = adapters.load(
+            folder, lm_fingerprint=weights.fingerprint(weights.path(preset.lm)), encoders=fingerprints
+        )
+        lm = LanguageModel.load(preset.lm)
+        if self.adapter.lora:
+            lm.attach_lora(self.adapter.lora)
+        trained_on = tuple(_inputs(folder))
+        inputs = [i for i in trained_on if i not in without]
+        items = ItemFeatures.of(store, ids, self.adapter.factors, inputs=inputs, noise=noise)
+        self.model = RankModel(lm, self.adapter.fusion, items, form=self.adapter.config.form).eval()
+
+    def __call__(self, cases: Sequence[Case]) -> list[np.ndarray]:
+        """One packed pass per few cases."""
+        return score_cases(self.model, cases)
+
+
+def _inputs(folder: Path) -> Sequence[str]:
+    """What the adapter's fusion read in training; its recipe says."""
+    from mmllm.train import Recipe
+
+    return Recipe.read(folder / "recipe.toml").inputs
+
+
+class ZeroShot(Reader):
+    """The base model with titles and attributes as text, asked as the untrained recommender does."""
+
+    def __init__(self, store: Store, ids: Sequence[str]) -> None:
+        preset = settings.preset(store.manifest.preset)
+        lm = LanguageModel.load(preset.lm)
+        self.ids = list(ids)
+        plain: Any = adapters.AdapterConfig("untrained", preset.lm, lm.fingerprint, {})
+        self.reranker = Reranker(store=store, lm=lm, adapter=Adapter(plain, None), weight=1.0)  # type: ignore[arg-type]
+
+    def __call__(self, cases: Sequence[Case]) -> list[np.ndarray]:
+        """One packed pass per case."""
+        rows = self.reranker.store.row
+        return [
+            self.reranker.score(Query(liked=[self.ids[i] for i in c.history]), [rows[self.ids[i]] for i in c.candidates])
+            for c in cases
+        ]

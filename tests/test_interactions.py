@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mmllm import interactions
+from mmllm.collaborative import Ease, factors
+from mmllm.data import ListSettings, RankLists, without
+from mmllm.errors import CatalogError, MmllmError
+from mmllm.interactions import LeakError, check
+
+
+def people(users=40, items=30, seed=0):
+    """Two tastes: even users like even items, odd users odd ones; everybody's ratings have their own times."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for u in range(users):
+        start = int(rng.integers(1_000_000))
+        for n, i in enumerate(rng.permutation(items)[:20]):
+            rows.append((f"u{u:02d}", f"i{i:02d}", 5.0 if i % 2 == u % 2 else float(rng.integers(1, 5)), start + 10 * n))
+    return interactions.of_rows(rows)
+
+
+@pytest.mark.parametrize("name", list(interactions.SPLITS))
+def test_a_split_asks_for_nothing_it_taught(name):
+    split = interactions.SPLITS[name](people())
+    assert len(split.train) and len(split.validation) and len(split.test)
+    pairs = set(zip(split.refit.user.tolist(), split.refit.item.tolist(), strict=True))
+    for cases in (split.validation, split.test):
+        for user, history, targets, seen in zip(cases.user, cases.history, cases.targets, cases.seen, strict=True):
+            assert len(targets) and not set(targets) & (set(history) | set(seen)) and set(history) <= set(seen)
+            assert cases is split.validation or not {(user, t) for t in targets} & pairs
+    assert split.hash == interactions.SPLITS[name](people()).hash
+    assert split.hash != interactions.SPLITS[name](people(seed=1)).hash
+
+
+def test_global_time_learns_nothing_of_the_future_and_takes_every_later_positive():
+    data = people()
+    split = interactions.global_time(data)
+    positives, _ = interactions.dense(data, positive=4.0, least=5)
+    cut = split.refit.time.max()
+    later = positives.where(positives.time > cut)
+    assert split.refit.time.max() < later.time.min()
+    known = split.test.where(~split.test.new)
+    for user, targets in zip(known.user, known.targets, strict=True):
+        assert set(targets) == set(later.item[later.user == user])
+    new = split.test.where(split.test.new)
+    assert len(new) and all(abs(len(h) - len(t)) <= 5 for h, t in zip(new.history, new.targets, strict=True))
+
+
+def test_leave_last_out_asks_for_the_last():
+    data = people()
+    split = interactions.leave_last_out(data)
+    positives, _ = interactions.dense(data, positive=4.0, least=5)
+    for n in range(len(split.test)):
+        own = positives.item[positives.user == split.test.user[n]]
+        assert split.test.targets[n].tolist() == [own[-1]] and split.test.history[n].tolist() == own[:-1].tolist()
+
+
+def test_leaks_are_found():
+    split = interactions.leave_last_out(people())
+    stolen = replace(split.test, history=(split.test.targets[0], *split.test.history[1:]))
+    with pytest.raises(LeakError, match="stands in the history"):
+        check(replace(split, test=stolen))
+    with pytest.raises(LeakError, match="were learned"):
+        check(replace(split, refit=interactions.dense(people(), positive=4.0, least=5)[0]))
+    with pytest.raises(LeakError, match="reaches into the time"):
+        check(split, last_before=int(split.refit.time.max()))
+
+
+def test_cold_items_are_in_no_training_and_no_history():
+    split, cold = interactions.cold_items(interactions.leave_last_out(people(users=80)), share=0.3)
+    assert cold.any() and not cold[split.refit.item].any()
+    assert all(cold[t].all() for t in split.test.targets) and not any(cold[h].any() for h in split.test.history)
+
+
+def test_reading_says_which_line_is_wrong(tmp_path):
+    file = tmp_path / "interactions.csv"
+    with pytest.raises(CatalogError, match="no .*interactions.csv"):
+        interactions.read(tmp_path)
+    file.write_text("user,item,rating,timestamp\na,x,4,10\na,x,2,20\nb,y,much,3\n")
+    with pytest.raises(CatalogError, match="line 4"):
+        interactions.read(tmp_path)
+    file.write_text("user,item,rating,timestamp\na,x,4,10\na,x,2,20\nb,y,3,3\n")
+    data = interactions.read(tmp_path)
+    assert len(data) == 2 and data.rating[data.user == 0].tolist() == [2.0]  # the last word counts
+    with pytest.raises(CatalogError, match="'y' is not in the catalog"):
+        interactions.read(tmp_path, ["x"])
+
+
+def test_ease_is_its_closed_form_and_knows_taste():
+    matrix = interactions.dense(people(), positive=4.0, least=5)[0].matrix
+    model = Ease.fit(matrix, regularization=20.0)
+    x = matrix.toarray()
+    inverse = np.linalg.inv(x.T @ x + 20 * np.eye(x.shape[1]))
+    want = np.eye(x.shape[1]) - inverse / np.diag(inverse)[None, :]
+    np.testing.assert_allclose(model.weight, want - np.diag(np.diag(want)), atol=1e-5)
+    even = np.array([1.0 if n in (0, 2) else 0 for n in range(x.shape[1])])
+    scores = even @ model.weight
+    names = interactions.dense(people(), positive=4.0, least=5)[0].items
+    parity = np.array([int(n[1:]) % 2 for n in names])
+    assert scores[parity == 0].mean() > scores[parity == 1].mean()
+
+
+def test_factors_are_the_same_every_time_and_group_by_taste():
+    positives = interactions.dense(people(), positive=5.0, least=1)[0]
+    found = factors(positives.matrix, 4)
+    np.testing.assert_array_equal(found, factors(positives.matrix, 4))
+    parity = np.array([int(i[1:]) % 2 for i in positives.items])
+    same = found @ found.T
+    assert same[parity == 0][:, parity == 0].mean() > same[parity == 0][:, parity == 1].mean() + 0.1
+
+
+def test_lists_are_deterministic_and_hold_no_known_positive_as_negative():
+    split = interactions.leave_last_out(people(users=80))
+    learned = without(split.train, (split,))
+    settings = ListSettings(candidates=8, positives=2, ahead=4, depth=10)
+    lists = RankLists(learned, settings)
+    asked = {(u, int(t)) for c in (split.validation, split.test) for u, ts in zip(c.user, c.targets, strict=True) for t in ts}
+    for n in range(200):
+        one, again = lists.make(n), RankLists(learned, settings).make(n) if n < 3 else None
+        assert len(one.candidates) == 8 == len(set(one.candidates.tolist()))
+        assert one.gains.sum() == pytest.approx(1) and 1 <= (one.gains > 0).sum() <= 2
+        owners = [
+            u
+            for u, s in enumerate(lists.sequences)
+            if set(one.history) <= set(s) and set(one.candidates[one.gains > 0]) <= set(s)
+        ]
+        assert owners
+        assert not set(one.history) & set(one.candidates)
+        assert any(not set(one.candidates[one.gains == 0]) & set(lists.sequences[u]) for u in owners)
+        assert any(not {(u, int(i)) for i in one.candidates[one.gains > 0]} & asked for u in owners)
+        if again is not None:
+            assert (one.candidates == again.candidates).all() and (one.retriever == again.retriever).all()
+
+
+def test_no_user_to_learn_from_is_an_error():
+    with pytest.raises((ValueError, MmllmError), match="no user"):
+        RankLists(people().where(np.zeros(len(people()), dtype=bool)), ListSettings())

@@ -1,0 +1,179 @@
+"""Training on tiny models: what is trained is what is served, a resumed run is the uninterrupted one."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmllm import Query, Recommender, catalog, settings
+from mmllm.build import build_index
+from mmllm.data import RankList
+from mmllm.errors import MmllmError
+from mmllm.lm import LanguageModel
+from mmllm.train import Case, Recipe, blend, case_ndcg, list_loss, prepare, rate, retrieved, run, score_cases
+
+RECIPE = """
+name = "shop"
+index = "index"
+splits = ["leave-last-out"]
+collaborative = 4
+steps = 6
+batch = 2
+validate_every = 3
+validation_cases = 4
+validation_candidates = 5
+lora_rank = 2
+{more}
+[lists]
+candidates = 5
+positives = 1
+ahead = 2
+depth = 8
+history = 4
+"""
+
+
+@pytest.fixture
+def liked(shop, shop_index):
+    """40 people who like one kind of thing, then the next kind, and never the third."""
+    rng = np.random.default_rng(0)
+    ids = [i.id for i in catalog.read(shop).items]
+    rows = []
+    for user in range(40):
+        kept = [4 * ((user + step) % 3) + n for step in (0, 1) for n in rng.permutation(4)]
+        rows += [(f"u{user}", ids[i], 5.0, 1000 * user + n) for n, i in enumerate(kept)]
+    catalog.write_interactions(rows, shop)
+    return shop
+
+
+def recipe(folder, more="", name="recipe.toml"):
+    file = folder / name
+    file.write_text(RECIPE.format(more=more))
+    return file
+
+
+def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
+    found = run(recipe(tmp_path), tmp_path / "adapter")
+    assert found["step"] == 6 and {"loss", "retriever", "lm", "blend", "weight"} <= set(found)
+    adapter = tmp_path / "adapter"
+    assert {
+        "mmllm.json",
+        "recipe.toml",
+        "metrics.json",
+        "metrics.jsonl",
+        "loss.png",
+        "adapter",
+        "fusion",
+        "collaborative.safetensors",
+    } <= {p.name for p in adapter.iterdir()} and not (adapter / ".checkpoint").exists()
+    assert len((adapter / "metrics.jsonl").read_text().splitlines()) == 2
+    build_index(liked, tmp_path / "served", preset="tiny", adapter=adapter)
+    opened = Recommender.load(tmp_path / "served")
+    try:
+        reranker = opened.reranker
+        assert (
+            reranker.adapter.config.form == "soft"
+            and reranker.weight == json.loads((adapter / "metrics.json").read_text())["weight"]
+        )
+        setup = prepare(Recipe.read(adapter / "recipe.toml"), tmp_path)
+        ids = setup.lists.learned.items
+        # The trained weights into the training path:
+        setup.model.fusion.load_state_dict(load_file(adapter / "fusion" / "model.safetensors"))
+        setup.model.lm.detach_lora()
+        setup.model.lm.attach_lora(adapter / "adapter")
+        setup.model.lm_module = setup.model.lm.model
+        case = Case(np.array([0, 3]), np.array([1, 2, 5, 7]), np.zeros(4), np.array([5]))
+        trained = score_cases(setup.model.eval(), [case])[0]
+        served = reranker.score(Query(liked=[ids[0], ids[3]]), opened.store.rows([ids[i] for i in case.candidates]))
+        np.testing.assert_allclose(trained, served, atol=1e-4)
+        assert opened.recommend(Query(liked=[ids[0]]), k=3).recommendations
+    finally:
+        opened.close()
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(liked, shop_index, tmp_path):
+    file = recipe(tmp_path)
+    run(file, tmp_path / "whole")
+    for stop in (2, 1, None):  # stopped at step 2, which is no validation step, and at 3
+        run(file, tmp_path / "parts", stop_after=stop)
+    for name in ("fusion/model.safetensors", "adapter/adapter_model.safetensors"):
+        whole, parts = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
+        assert all(torch.allclose(whole[k], parts[k], atol=1e-6) for k in whole)
+    one, other = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("whole", "parts"))
+    assert one["lm"] == pytest.approx(other["lm"], abs=1e-6)
+
+
+def test_training_lowers_the_loss_and_learns_the_taste(liked, shop_index, tmp_path):
+    """The retriever is left out of the loss, so that all has to come from the model."""
+    file = recipe(tmp_path, "retriever = 0.0\nlora_rate = 1e-2\nfusion_rate = 1e-2\nmodality_dropout = 0.0\n")
+    file.write_text(file.read_text().replace("steps = 6", "steps = 60").replace("validate_every = 3", "validate_every = 20"))
+    run(file, tmp_path / "adapter")
+    rows = [json.loads(line) for line in (tmp_path / "adapter" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.05
+
+
+def test_without_lora_only_the_fusion_is_trained(liked, shop_index, tmp_path):
+    file = recipe(tmp_path, 'inputs = ["text", "image"]\nnoise = ["image"]')
+    file.write_text(file.read_text().replace("lora_rank = 2", "lora_rank = 0"))
+    run(file, tmp_path / "adapter")
+    assert not (tmp_path / "adapter" / "adapter").exists() and not (tmp_path / "adapter" / "collaborative.safetensors").exists()
+    assert json.loads((tmp_path / "adapter" / "mmllm.json").read_text())["lora"] is False
+
+
+def test_lists_in_one_padded_pass_score_as_alone(tiny):
+    lm = LanguageModel.load(settings.preset("tiny").lm)
+    generator = torch.Generator().manual_seed(0)
+    lists = [
+        (torch.randn(p, lm.width, generator=generator), [torch.randn(n, lm.width, generator=generator) for n in sizes])
+        for p, sizes in ((5, (2, 3)), (9, (1,)), (3, (4, 2, 2)))
+    ]
+    with torch.no_grad():
+        together = lm.score_lists(lists)
+    for found, (prefix, segments) in zip(together, lists, strict=True):
+        assert torch.allclose(found, lm.score_separately(prefix, segments), atol=1e-4)
+
+
+def test_a_bad_recipe_is_named(tmp_path):
+    for text, word in (
+        ("nonsense", "cannot be read"),
+        ('name = "x"', "no 'index'"),
+        ('name = "x"\nindex = "i"\nstep = 3', "'step' is not known"),
+        ('name = "x"\nindex = "i"\nsplits = ["mine"]', "split 'mine'"),
+        ('name = "x"\nindex = "i"\nform = "text"', "form 'text'"),
+        ('name = "x"\nindex = "i"\n[lists]\nlength = 3', "'length' is not known"),
+    ):
+        file = tmp_path / "r.toml"
+        file.write_text(text)
+        with pytest.raises(MmllmError, match=word):
+            Recipe.read(file)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(liked, shop_index, tmp_path):
+    run(recipe(tmp_path), tmp_path / "adapter", stop_after=1)
+    with pytest.raises(MmllmError, match="another recipe"):
+        run(recipe(tmp_path, "seed = 3", "other.toml"), tmp_path / "adapter")
+
+
+def test_small_pieces_by_hand():
+    one = RankList(
+        np.array([0]), np.array([1, 2]), np.array([1.0, 0.0], dtype=np.float32), np.array([1.0, -1.0], dtype=np.float32)
+    )
+    even = torch.tensor([0.0, 0.0])
+    want = np.log(1 + np.exp(-2)) + 0.5 * np.log(2)
+    assert float(list_loss([even], [one], retriever=1.0, alone=0.5)) == pytest.approx(want, abs=1e-6)
+    assert rate(0, 100, 0.1) == pytest.approx(0.1) and rate(9, 100, 0.1) == 1.0 and rate(99, 100, 0.1) < 0.001
+    case = Case(np.array([0]), np.array([4, 5, 6]), np.array([3.0, 2.0, 1.0]), np.array([6, 9]))
+    assert case_ndcg(case, np.array([0.0, 1.0, 2.0])) == pytest.approx(1 / (1 + 1 / np.log2(3)))
+    assert blend(case, np.array([0.0, 0.0, 5.0]), 1.0).argmax() == 2 and blend(case, np.array([0.0, 0.0, 5.0]), 0.0).argmax() == 0
+
+
+def test_a_target_enters_only_if_it_was_retrieved():
+    from mmllm.interactions import Cases
+
+    cases = Cases(5, np.array([0]), (np.array([0]),), (np.array([4]),), (np.array([0, 1]),), np.array([False]))
+    found = retrieved(cases, np.array([[9.0, 8.0, 3.0, 2.0, 1.0]]), 2)
+    assert found[0].candidates.tolist() == [2, 3]
