@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from eval import baselines, content, neural
+from eval import baselines, content, metrics, neural
 from eval.machine import machine
 from eval.ranking import TIES, compare, measure, summary, tune
 from mmllm import interactions
@@ -85,6 +85,69 @@ def rank(
             _keep(result, out, f"{name} ({form})", row | summary(measured, made.test), measured.values["ndcg@10"])
 
 
+@app.command()
+@guarded
+def dialogues(
+    file: Annotated[Path, typer.Argument(help="Dialogues in ReDial's layout, JSON lines, linked to the catalog.")],
+    out: Annotated[Path, typer.Option(help="The JSON to write.")],
+    index: Annotated[Path, typer.Option(help="The catalog's index.")],
+    adapter: Annotated[list[str] | None, typer.Option(help="NAME=FOLDER of a trained adapter; may be repeated.")] = None,
+    positive: Annotated[float, typer.Option(help="A rating from here on is a like.")] = 4.0,
+    depth: Annotated[int, typer.Option(help="How many items adapters rerank.")] = 50,
+) -> None:
+    """Recommend in dialogues: 200 held out by dialogue; films already named are excluded."""
+    from eval import dialogues as d
+    from eval.language import Trained, rerank
+    from mmllm import settings
+    from mmllm.encoders import Encoders
+    from mmllm.train import blends, retrieved
+
+    store = Store(index)
+    ids = tuple(i.id for i in store.items)
+    data = interactions.read(Path(store.manifest.catalog), ids)
+    liked = data.where(data.rating >= positive)
+    learned, validation, test = d.parts(d.read(file, ids))
+    tuning, asked = d.ask(validation, len(ids)), d.ask(test, len(ids))
+    encoders = Encoders(settings.preset(store.manifest.preset), heads=store.heads)
+    read = content.Content.of(store, ids)
+    named = d.mentions(learned, len(ids))
+    found = d.systems(tuning, asked, content=read, encoders=encoders, named=named, liked=liked.matrix)
+    result: dict[str, Any] = {
+        "dataset": file.name,
+        "split": "by dialogue",
+        "split_hash": d.split_hash(asked),
+        "items": len(ids),
+        "trained_on": f"{len(learned)} dialogues, {len(liked)} likes",
+        "validation_cases": len(tuning.cases),
+        "test_cases": len(asked.cases),
+        "test_dialogues": len(test),
+        "ranking": f"full, films already named removed; {TIES}",
+        "systems": {},
+        "cases": {},
+        "metric_of_cases": "recall@10",
+    }
+    counts = np.asarray(named.sum(axis=0)).ravel()
+
+    def keep(name: str, scores: np.ndarray, about: dict[str, Any]) -> None:
+        measured = measure(scores, asked.cases, counts)
+        row = {**about, "seconds": 0.0, **summary(measured, asked.cases)}
+        row["recall@10_interval"] = [round(v, 5) for v in metrics.interval(measured.values["recall@10"])]
+        _keep(result, out, name, row, measured.values["recall@10"])
+
+    for name, scored in found.items():
+        keep(name, scored.test, {"settings": scored.settings})
+    base = found["ease+popularity+bm25"]
+    for name, folder in (a.split("=", 1) for a in adapter or []):
+        reader = Trained(Path(folder), store, ids)
+        shown = retrieved(tuning.cases, base.validation, depth)
+        weights = blends(shown, reader(shown))
+        weight = max(weights, key=lambda w: (round(weights[w], 6), -w))
+        reranked = rerank(base.test, asked.cases, reader, depth=depth, weight=weight)
+        about = {"base": "ease+popularity+bm25", "depth": depth, "candidate_recall": reranked.candidate_recall}
+        keep(f"{name} (alone)", reranked.alone, {**about, "weight": 1.0})
+        keep(f"{name} (blend)", reranked.blended, {**about, "weight": weight})
+
+
 def _open(out: Path, dataset: str, made: interactions.Split) -> dict[str, Any]:
     about = {
         "dataset": dataset,
@@ -131,7 +194,7 @@ def _row(result: Path, system: str) -> dict[str, Any]:
     found = json.loads(result.read_text())
     if system not in found["systems"]:
         raise MmllmError(f"no system {system!r} in {result}", expected=", ".join(found["systems"]))
-    return {"split_hash": found["split_hash"], "cases": {"ndcg@10": found["cases"][system]}}
+    return {"split_hash": found["split_hash"], "metric": found.get("metric_of_cases", "ndcg@10"), "cases": found["cases"][system]}
 
 
 @app.command(name="compare")
@@ -146,7 +209,7 @@ def compare_command(
         if not colon or not Path(file).is_file():
             raise MmllmError(f"{given!r}", expected="RESULT.json:SYSTEM")
         rows.append(_row(Path(file), system))
-    typer.echo(json.dumps(compare(*rows), indent=1))
+    typer.echo(json.dumps(compare(rows[0], rows[1]), indent=1))
 
 
 @app.command()

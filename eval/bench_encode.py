@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model.eval()
     ours_model = ClipEncoder(folder, name="clip-mini")
     with tempfile.TemporaryDirectory() as scratch:
-        files = []
+        files: list[Path] = []
         for item in [i for i in catalog.read(chosen.catalog).items if i.image][:PICTURES]:
             image = load_image(chosen.catalog / str(item.image))
             image.thumbnail((IMAGE_SIZE, IMAGE_SIZE))

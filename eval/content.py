@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ class Words:
 
     documents: list[list[str]]
     last: int = 5
-    model: object = None
+    model: Any = None
 
     def fit(self, learned: Interactions) -> None:
         """Index the catalog's words."""
@@ -91,8 +92,8 @@ class Words:
         """A word of several liked items counts as often as it occurs in them."""
         out = []
         for history in cases.history:
-            asked = [w for i in history[-self.last :] for w in self.documents[i] if w in self.model.vocab_dict]  # type: ignore[attr-defined]
-            found = self.model.get_scores(asked) if asked else np.zeros(cases.items)  # type: ignore[attr-defined]
+            asked = [w for i in history[-self.last :] for w in self.documents[i] if w in self.model.vocab_dict]
+            found = self.model.get_scores(asked) if asked else np.zeros(cases.items)
             out.append(np.asarray(found, dtype=np.float32))
         return np.stack(out)
 

@@ -42,7 +42,7 @@ class _Transformer(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """[B, L] item numbers, padded at the left -> [B, L, D]."""
         length = rows.shape[1]
-        padded = rows == self.item.padding_idx
+        padded = rows.eq(self.item.num_embeddings - 1)
         x = self.dropout(self.item(rows) + self.place(torch.arange(length)))
         causal = torch.ones(length, length, dtype=torch.bool).triu(1)
         mask = causal | padded[:, None, :]
@@ -155,7 +155,7 @@ class Tower:
 def grids(fused: np.ndarray) -> dict[str, Grid]:
     """By name; `fused` [I, D] are the index's pooled vectors."""
     return {
-        "sasrec": Grid(SasRec, product(width=(64,), layers=(1, 2), epochs=(20, 50, 100), dropout=(0.3, 0.5))),
+        "sasrec": Grid(SasRec, product(layers=(1, 2), epochs=(50,), dropout=(0.3, 0.5))),
         "mf-fused": Grid(lambda **s: Tower(fused, **s), product(width=(32, 64), epochs=(20, 60, 150))),
         "dnn-fused": Grid(
             lambda **s: Tower(fused, **s), product(hidden=(256,), width=(64,), epochs=(20, 60, 150), weight_decay=(0.01, 0.1))

@@ -101,13 +101,16 @@ def tune(grid: Grid, split: Split) -> Result:
     return Result(dict(best[1]), len(grid.settings), best[0], seconds, best[2], system.scores(split.test))
 
 
-def compare(a: Mapping[str, Any], b: Mapping[str, Any], metric: str = "ndcg@10") -> dict[str, Any]:
-    """Paired comparison of two systems' rows of results; refused where their splits differ."""
+def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+    """Paired comparison of {"split_hash", "metric", "cases": values [C]} of two systems; refused where their splits or metrics differ."""
     if a["split_hash"] != b["split_hash"]:
         raise MmllmError(
             f"results of split {a['split_hash']} and of {b['split_hash']}", expected="the same split", do="run both again"
         )
-    x, y = np.array(a["cases"][metric]), np.array(b["cases"][metric])
+    metric = a["metric"]
+    if b["metric"] != metric:
+        raise MmllmError(f"cases by {metric} and by {b['metric']}", expected="the same metric")
+    x, y = np.array(a["cases"]), np.array(b["cases"])
     low, high = metrics.interval(x - y)
     return {
         "metric": metric,

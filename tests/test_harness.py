@@ -1,0 +1,177 @@
+"""The harness on two invented tastes: every system beats chance where it can, results are honest about their split."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from eval import __main__ as cli
+from eval import baselines, dialogues, neural
+from eval.baselines import GRIDS, Grid
+from eval.content import Content, Dense, Hybrid, Words
+from eval.language import Reader, rerank
+from eval.ranking import compare, measure, summary, tune
+from mmllm import catalog, interactions
+from mmllm.errors import CatalogError, MmllmError
+from mmllm.types import Item
+from tests.test_interactions import people
+
+
+@pytest.fixture(scope="module")
+def split():
+    return interactions.leave_last_out(people(users=120), least=1)
+
+
+@pytest.fixture(scope="module")
+def content(split):
+    """An item's words and vector say its parity, which is the taste."""
+    parity = np.array([int(i[1:]) % 2 for i in split.train.items])
+    vectors = np.eye(2, dtype=np.float32)[parity] + 0.01 * np.random.default_rng(0).random((len(parity), 2)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    named = [["even"] if p == 0 else ["odd"] for p in parity]
+    return Content({n: vectors for n in ("text", "image", "fused")}, named, np.eye(2)[parity])
+
+
+def ndcg(system, split):
+    system.fit(split.refit)
+    return measure(system.scores(split.test), split.test, split.refit.counts).values["ndcg@10"].mean()
+
+
+@pytest.mark.parametrize("name", [n for n in GRIDS if n not in ("random", "popularity", "recent-popularity")])
+def test_collaborative_systems_beat_popularity(name, split):
+    assert ndcg(GRIDS[name].make(), split) > ndcg(baselines.Popularity(), split) + 0.05
+
+
+def test_networks_and_content_beat_popularity(split, content):
+    least = ndcg(baselines.Popularity(), split) + 0.05
+    for system in (
+        neural.SasRec(epochs=15, dropout=0.1),
+        neural.Tower(content.vectors["fused"], epochs=30),
+        neural.Tower(content.vectors["fused"], hidden=16, epochs=30),
+        Dense(content.vectors["text"]),
+        Words(content.documents),
+        Hybrid(content),
+    ):
+        assert ndcg(system, split) > least, type(system).__name__
+
+
+def test_settings_are_chosen_on_validation_and_fitted_again(split):
+    grid = Grid(baselines.EaseSystem, ({"regularization": 1e9}, {"regularization": 20.0}))
+    found = tune(grid, split)
+    assert found.tried == 2 and found.scores_test.shape == (len(split.test), len(split.train.items))
+    again = baselines.EaseSystem(**found.settings)
+    again.fit(split.refit)
+    np.testing.assert_array_equal(found.scores_test, again.scores(split.test))
+
+
+def test_results_of_different_splits_are_not_compared(split):
+    found = tune(Grid(baselines.EaseSystem, ({"regularization": 20.0},)), split)
+    values = measure(found.scores_test, split.test, split.refit.counts).values["ndcg@10"].tolist()
+    row = {"split_hash": split.hash, "metric": "ndcg@10", "cases": values}
+    assert compare(row, row)["p"] == 1.0
+    with pytest.raises(MmllmError, match="results of split"):
+        compare(row, {**row, "split_hash": "other"})
+    with pytest.raises(MmllmError, match="cases by"):
+        compare(row, {**row, "metric": "recall@10"})
+
+
+def test_known_and_new_users_apart():
+    made = interactions.global_time(people(users=200))
+    scores = np.random.default_rng(0).random((len(made.test), len(made.train.items)), dtype=np.float32)
+    row = summary(measure(scores, made.test, made.refit.counts), made.test)
+    assert row["known_users"]["cases"] + row["new_users"]["cases"] == len(made.test)
+    low, high = row["ndcg@10_interval"]
+    assert low < row["ndcg@10"] < high
+
+
+class Oracle(Reader):
+    """Knows which candidate is right."""
+
+    def __call__(self, cases):
+        return [np.isin(c.candidates, c.targets).astype(float) for c in cases]
+
+
+def test_a_reranker_cannot_find_what_was_not_retrieved(split):
+    base = tune(GRIDS["popularity"], split)
+    found = rerank(base.scores_test, split.test, Oracle(), depth=5, weight=0.5)
+    best = measure(found.alone, split.test, split.refit.counts)
+    assert best.values["recall@10"].mean() >= found.candidate_recall and best.values["mrr@10"].mean() >= found.candidate_recall
+    top = measure(base.scores_test, split.test, split.refit.counts).top
+    # What was not read keeps its place behind what was.
+    assert all(set(a[:5]) == set(b[:5]) and (a[5:10] == b[5:10]).all() for a, b in zip(best.top, top, strict=True))
+
+
+def test_the_command_writes_compares_and_prints(tmp_path, monkeypatch):
+    data = people(users=80)
+    folder = tmp_path / "made"
+    folder.mkdir()
+    catalog.write([Item(i, i) for i in data.items], folder)
+    rows = zip(data.user, data.item, data.rating, data.time, strict=True)
+    catalog.write_interactions([(data.users[u], data.items[i], float(r), int(t)) for u, i, r, t in rows], folder)
+    out = tmp_path / "result.json"
+    runner = CliRunner()
+    ran = runner.invoke(
+        cli.app, ["rank", str(folder), "--out", str(out), "--split", "leave-last-out", "--systems", "popularity,ease"]
+    )
+    assert ran.exit_code == 0, ran.output
+    ran = runner.invoke(cli.app, ["rank", str(folder), "--out", str(out), "--split", "leave-last-out", "--systems", "item-item"])
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(out.read_text())
+    assert set(found["systems"]) == {"popularity", "ease", "item-item"} == set(found["cases"])
+    assert {"commit", "versions", "seed", "split_hash", "ranking"} <= set(found)
+    compared = runner.invoke(cli.app, ["compare", f"{out}:ease", f"{out}:popularity"])
+    assert json.loads(compared.output)["difference"] > 0
+    table = runner.invoke(cli.app, ["table", str(out)])
+    assert "| ease |" in table.output and found["split_hash"] in table.output
+    for arguments, word in (
+        (["rank", str(folder), "--out", str(out)], "holds results of split"),
+        (["rank", str(folder), "--out", str(out), "--split", "mine"], "split 'mine'"),
+        (["rank", str(folder), "--out", str(out), "--systems", "bm25"], "content systems need --index"),
+        (["compare", f"{out}:ease", f"{out}:none"], "no system 'none'"),
+    ):
+        failed = runner.invoke(cli.app, arguments)
+        assert failed.exit_code == 1 and word in failed.output, failed.output
+
+
+def lines(folder, rows):
+    file = folder / "dialogues.jsonl"
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return file
+
+
+def talk(number, turns, movies):
+    shaped = [{"speaker": s, "text": t, "movies": m} for s, t, m in turns]
+    return {"dialog_id": str(number), "movies": movies, "turns": shaped}
+
+
+def test_dialogues_ask_for_what_was_not_named_and_know_nothing_of_the_answer(tmp_path):
+    movies = {"A (1999)": 1, "B (2000)": 2, "C (2001)": 3, "D (2002)": None}
+    turns = [
+        ("recommender", "Hi, have you seen C?", ["C (2001)"]),
+        ("seeker", "I liked A", ["A (1999)"]),
+        ("recommender", "A again, or B, or D", ["A (1999)", "B (2000)", "D (2002)"]),
+        ("seeker", "B sounds good", ["B (2000)"]),
+        ("recommender", "B it is", ["B (2000)"]),
+    ]
+    read = dialogues.read(lines(tmp_path, [talk(0, turns, movies)]), ["1", "2", "3"])
+    asked = dialogues.ask(read, 3)
+    # The first turn has nothing before it, the last names nothing new, D is not in the catalog.
+    assert len(asked.cases) == 1
+    assert asked.cases.history[0].tolist() == [2, 0] and asked.cases.targets[0].tolist() == [1]
+    assert asked.said[0] == ("Hi, have you seen C?", "I liked A")
+    with pytest.raises(CatalogError, match="line 1"):
+        dialogues.read(lines(tmp_path, [{"dialog_id": 3}]), ["1"])
+
+
+def test_a_dialogue_stands_on_one_side_only(tmp_path):
+    rows = [talk(n, [("seeker", "hello", [])], {}) for n in range(400)]
+    learned, validation, test = dialogues.parts(dialogues.read(lines(tmp_path, rows), ["1"]))
+    ids = [{d.id for d in part} for part in (learned, validation, test)]
+    assert [len(i) for i in ids] == [50, 150, 200] and not ids[0] & ids[1] and not (ids[0] | ids[1]) & ids[2]
+    with pytest.raises(MmllmError, match="stands twice"):
+        dialogues.parts(dialogues.read(lines(tmp_path, [*rows, rows[0]]), ["1"]))
+    with pytest.raises(MmllmError, match="more than 350"):
+        dialogues.parts(dialogues.read(lines(tmp_path, rows[:100]), ["1"]))
