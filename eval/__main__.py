@@ -65,7 +65,7 @@ def rank(
         _keep(result, out, name, row, measured.values["ndcg@10"])
     for name, folder in given.items():
         from eval.language import Trained, ZeroShot, rerank
-        from mmllm.train import blends, retrieved
+        from mmllm.rank_model import blends, retrieved
 
         assert store is not None
         reader = ZeroShot(store, made.train.items) if folder == "zero-shot" else Trained(Path(folder), store, made.train.items)
@@ -87,6 +87,45 @@ def rank(
 
 @app.command()
 @guarded
+def ablate(
+    catalog: Annotated[Path, typer.Argument(help="A catalog folder with interactions.csv.")],
+    adapter: Annotated[Path, typer.Argument(help="A trained adapter.")],
+    out: Annotated[Path, typer.Option(help="The JSON to write.")],
+    index: Annotated[Path, typer.Option(help="The catalog's index.")],
+    split: Annotated[str, typer.Option(help=" or ".join(interactions.SPLITS))] = "global-time",
+    base: Annotated[str, typer.Option(help="The system whose list it reranks.")] = "ease",
+    depth: Annotated[int, typer.Option(help="How many of its items.")] = 30,
+    cases: Annotated[int, typer.Option(help="How many test cases at most, drawn by the seed.")] = 250,
+) -> None:
+    """What each modality does for an adapter: left out, as noise, shuffled, and by the share of missing data."""
+    from eval.ablation import ablate as run
+    from eval.language import Trained
+    from mmllm.rank_model import retrieved
+
+    made = interactions.SPLITS[split](interactions.read(catalog))
+    reader = Trained(adapter, Store(index), made.train.items)
+    found = tune(baselines.GRIDS[base], made)
+    chosen = np.sort(np.random.default_rng(SEED).permutation(len(made.test))[:cases])
+    shown = retrieved(made.test.where(chosen), found.scores_test[chosen], depth)
+    weight = float(reader.adapter.config.blend or 0.0)
+    about = {
+        "adapter": reader.adapter.config.name,
+        "split": made.name,
+        "split_hash": made.hash,
+        "cases": len(chosen),
+        "weight": weight,
+    }
+    rows = run(reader, shown, weight, note=lambda name, row: typer.echo(f"{name}: {row}"))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(
+        json.dumps(
+            about | {"base": base, "depth": depth, "conditions": rows} | machine(("torch", "transformers", "peft")), indent=1
+        )
+    )
+
+
+@app.command()
+@guarded
 def dialogues(
     file: Annotated[Path, typer.Argument(help="Dialogues in ReDial's layout, JSON lines, linked to the catalog.")],
     out: Annotated[Path, typer.Option(help="The JSON to write.")],
@@ -100,7 +139,7 @@ def dialogues(
     from eval.language import Trained, rerank
     from mmllm import settings
     from mmllm.encoders import Encoders
-    from mmllm.train import blends, retrieved
+    from mmllm.rank_model import blends, retrieved
 
     store = Store(index)
     ids = tuple(i.id for i in store.items)

@@ -14,9 +14,10 @@ from mmllm import settings, weights
 from mmllm.adapter import Adapter
 from mmllm.interactions import Cases
 from mmllm.lm import LanguageModel
+from mmllm.rank_model import Case, ItemFeatures, RankModel, blend, retrieved, score_cases
 from mmllm.rerank import Reranker
 from mmllm.store import Store
-from mmllm.train import Case, ItemFeatures, RankModel, blend, retrieved, score_cases
+from mmllm.train import Recipe
 from mmllm.types import Query
 
 
@@ -60,9 +61,7 @@ class Reader:
 class Trained(Reader):
     """An adapter folder over an index."""
 
-    def __init__(
-        self, folder: Path, store: Store, ids: Sequence[str], *, without: Sequence[str] = (), noise: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, folder: Path, store: Store, ids: Sequence[str]) -> None:
         preset = settings.preset(store.manifest.preset)
         fingerprints = {**store.manifest.encoders, "projections": store.manifest.heads}
         self.adapter: Adapter = adapters.load(
@@ -71,21 +70,19 @@ class Trained(Reader):
         lm = LanguageModel.load(preset.lm)
         if self.adapter.lora:
             lm.attach_lora(self.adapter.lora)
-        trained_on = tuple(_inputs(folder))
-        inputs = [i for i in trained_on if i not in without]
-        items = ItemFeatures.of(store, ids, self.adapter.factors, inputs=inputs, noise=noise)
-        self.model = RankModel(lm, self.adapter.fusion, items, form=self.adapter.config.form).eval()
+        recipe = Recipe.read(folder / "recipe.toml")
+        self.inputs = recipe.inputs
+        self.items = ItemFeatures.of(store, ids, self.adapter.factors).only(recipe.inputs).noised(recipe.noise)
+        self.model = RankModel(lm, self.adapter.fusion, self.items, form=self.adapter.config.form).eval()
+
+    def reading(self, items: ItemFeatures) -> Trained:
+        """The same model over other features of the same items."""
+        self.model.items = items
+        return self
 
     def __call__(self, cases: Sequence[Case]) -> list[np.ndarray]:
         """One packed pass per few cases."""
         return score_cases(self.model, cases)
-
-
-def _inputs(folder: Path) -> Sequence[str]:
-    """What the adapter's fusion read in training; its recipe says."""
-    from mmllm.train import Recipe
-
-    return Recipe.read(folder / "recipe.toml").inputs
 
 
 class ZeroShot(Reader):

@@ -98,11 +98,8 @@ class AttentionFusion(nn.Module):
             token = project(clean) + self.anchor_projector(anchors[:, m])
             tokens.append(torch.where(mask[:, m : m + 1], token, self.absent) + self.types[m])
         stacked = torch.stack(tokens, dim=1)  # [B, M, D]
-        scores = torch.einsum("kd,bmd->bkm", self.latents, self.key(stacked)) / self.config.width**0.5
         # A row with nothing present attends to its absent tokens, so that it stays finite.
-        visible = mask | ~mask.any(dim=1, keepdim=True)
-        attention = scores.masked_fill(~visible.unsqueeze(1), float("-inf")).softmax(dim=-1)  # [B, K + 1, M]
-        attended = torch.einsum("bkm,bmd->bkd", attention, self.value(stacked)) + self.latents
+        attended, attention = self.attend(stacked, mask | ~mask.any(dim=1, keepdim=True))
         gate = torch.tanh(self.gate)
         pooled = F.normalize(masked_mean(anchors, anchored) + gate * self.to_pooled(attended[:, 0]), dim=-1)
         soft = F.normalize(self.to_soft(attended[:, 1:]), dim=-1) * self.config.soft_norm
@@ -110,16 +107,67 @@ class AttentionFusion(nn.Module):
         shares = (1 - gate.abs()) * uniform + gate.abs() * attention[:, 0]
         return Fused(pooled=pooled, soft=soft, shares=shares)
 
+    def attend(self, stacked: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [B, M, D] of which `visible` [B, M] count -> K + 1 vectors [B, K + 1, D] and what each looked at [B, K + 1, M]."""
+        scores = torch.einsum("kd,bmd->bkm", self.latents, self.key(stacked)) / self.config.width**0.5
+        attention = scores.masked_fill(~visible.unsqueeze(1), float("-inf")).softmax(dim=-1)
+        return torch.einsum("bkm,bmd->bkd", attention, self.value(stacked)) + self.latents, attention
+
     def _rows(self, features: Mapping[str, Tensor] | Sequence[Tensor], batch: int) -> Iterator[Tensor]:
         given = features if isinstance(features, Mapping) else dict(zip(self.config.inputs, features, strict=False))
         for name, width in zip(self.config.inputs, self.config.widths, strict=True):
             yield given[name] if name in given else self.absent.new_zeros(batch, width)
 
 
+class GatedFusion(AttentionFusion):
+    """alpha = softmax(W x y^T / sqrt(D)), fused = sum of alpha x: each modality is weighed by how it meets the others, alike for all latents."""
+
+    def attend(self, stacked: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """As AttentionFusion's, without latents that ask."""
+        meets = torch.einsum("bmd,bnd->bmn", self.key(stacked), stacked) / self.config.width**0.5
+        others = visible.unsqueeze(1) & ~torch.eye(stacked.shape[1], dtype=torch.bool, device=stacked.device)
+        scores = (meets * others).sum(-1) / others.sum(-1).clamp(min=1)
+        alpha = scores.masked_fill(~visible, float("-inf")).softmax(dim=-1)
+        fused = torch.einsum("bm,bmd->bd", alpha, self.value(stacked))
+        return fused.unsqueeze(1) + self.latents, alpha.unsqueeze(1).expand(-1, len(self.latents), -1)
+
+
+class MeanFusion(AttentionFusion):
+    """Every modality that is there counts alike."""
+
+    def attend(self, stacked: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """As AttentionFusion's, with equal weights."""
+        alpha = visible.to(stacked.dtype) / visible.sum(-1, keepdim=True)
+        fused = torch.einsum("bm,bmd->bd", alpha, self.value(stacked))
+        return fused.unsqueeze(1) + self.latents, alpha.unsqueeze(1).expand(-1, len(self.latents), -1)
+
+
+class ConcatFusion(AttentionFusion):
+    """All tokens side by side through one linear map; an absent one is the learned token."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__(config)
+        self.mix = nn.Linear(len(config.inputs) * config.width, (config.soft_tokens + 1) * config.width)
+
+    def attend(self, stacked: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """As AttentionFusion's; the shares are equal, for nothing is weighed."""
+        alpha = visible.to(stacked.dtype) / visible.sum(-1, keepdim=True)
+        fused = self.mix(self.value(stacked).flatten(1)).unflatten(1, self.latents.shape)
+        return fused + self.latents, alpha.unsqueeze(1).expand(-1, len(self.latents), -1)
+
+
+KINDS: dict[str, type[AttentionFusion]] = {
+    "attention": AttentionFusion,
+    "gated": GatedFusion,
+    "concat": ConcatFusion,
+    "mean": MeanFusion,
+}
+
+
 def build(config: FusionConfig, *, seed: int = 0) -> AttentionFusion:
     """A fresh module in evaluation mode; the same seed gives the same weights, and the global generator is left alone."""
-    if config.kind != "attention":
-        raise ValueError(f"fusion kind {config.kind!r} is not known; expected 'attention'")
+    if config.kind not in KINDS:
+        raise ValueError(f"fusion kind {config.kind!r} is not known; expected {', '.join(KINDS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AttentionFusion(config).eval()
+        return KINDS[config.kind](config).eval()

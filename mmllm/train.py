@@ -23,21 +23,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmllm import adapter as adapters
-from mmllm import collaborative, interactions, prompting, settings, weights
+from mmllm import collaborative, interactions, settings, weights
 from mmllm.adapter import Adapter, AdapterConfig, Factors
 from mmllm.data import ListSettings, RankList, RankLists, without
 from mmllm.errors import MmllmError
-from mmllm.fusion import AttentionFusion, FusionConfig, build
+from mmllm.fusion import KINDS, FusionConfig, build
 from mmllm.interactions import Split
 from mmllm.lm import LanguageModel
-from mmllm.rerank import soft_prefix, soft_segment, zscore
+from mmllm.rank_model import Case, ItemFeatures, RankModel, blends, retrieved, score_cases
 from mmllm.store import Store
 from mmllm.types import MODALITIES, Progress
-
-NEVER_LIKED = "something like what was liked before"
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,8 @@ class Recipe:
     inputs: tuple[str, ...] = ("text", "image", "audio", "collaborative")
     noise: tuple[str, ...] = ()
     form: str = "soft"
+    fusion: str = "attention"
+    """attention, gated, concat or mean."""
     soft_tokens: int = 1
     collaborative: int = 64
     steps: int = 1000
@@ -96,90 +96,11 @@ class Recipe:
         recipe = cls(**values, lists=ListSettings(**lists))
         if unknown := set(recipe.splits) - set(interactions.SPLITS):
             raise MmllmError(f"{file}: split {sorted(unknown)[0]!r}", expected=", ".join(interactions.SPLITS))
+        if recipe.fusion not in KINDS:
+            raise MmllmError(f"{file}: fusion {recipe.fusion!r}", expected=", ".join(KINDS))
         if recipe.form not in ("soft", "soft+title"):
             raise MmllmError(f"{file}: form {recipe.form!r}", expected="soft or soft+title")
         return recipe
-
-
-@dataclass(frozen=True)
-class ItemFeatures:
-    """What the fusion reads of I items: values input -> [I, D_m], anchor [I, M, D], mask [I, inputs]; titles."""
-
-    values: Mapping[str, Tensor]
-    anchor: Tensor
-    mask: Tensor
-    titles: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls, store: Store, ids: Sequence[str], factors: Factors | None, *, inputs: Sequence[str], noise: Sequence[str] = ()
-    ) -> ItemFeatures:
-        """Items of an index in the order of `ids`; inputs that are not named are absent, those of `noise` are drawn at random."""
-        rows = store.rows(list(ids))
-        values = {m: store.features[m]["values"][rows] for m in MODALITIES}
-        mask = np.stack([store.features[m]["present"][rows].astype(bool) for m in MODALITIES], axis=1)
-        if factors is not None:
-            values["collaborative"], known = factors.of(ids)
-            mask = np.concatenate([mask, known[:, None]], axis=1)
-        anchor = store.features["anchor"]["values"][rows] * store.features["anchor"]["present"][rows][..., None]
-        rng = np.random.default_rng(settings.SEED)
-        for n, name in enumerate(values):
-            if name not in inputs:
-                mask[:, n] = False
-            if name in noise:
-                shown = values[name][mask[:, n]]
-                values[name] = (shown.mean() + shown.std() * rng.standard_normal(values[name].shape)).astype(np.float32)
-            if n < len(MODALITIES) and (name not in inputs or name in noise):
-                anchor[:, n] = 0.0
-        return cls(
-            {m: torch.from_numpy(v) for m, v in values.items()},
-            torch.from_numpy(anchor.astype(np.float32)),
-            torch.from_numpy(mask),
-            tuple(store.items[r].title for r in rows),
-        )
-
-
-class RankModel(nn.Module):
-    """The LM with its LoRA, and the fusion, as one module for accelerate: lists -> scores."""
-
-    def __init__(
-        self, lm: LanguageModel, fusion: AttentionFusion, items: ItemFeatures, *, form: str, retriever: float = 1.0
-    ) -> None:
-        super().__init__()
-        self.retriever = nn.Parameter(torch.tensor(float(retriever)))
-        self.lm_module, self.fusion = lm.model, fusion
-        self.lm, self.items, self.form = lm, items, form
-        self._template = prompting.load("rerank_soft_prefix")
-
-    def soft(self, rows: Tensor, dropped: Tensor | None = None) -> Tensor:
-        """Soft tokens [n, K, H] of items; `dropped` [n, inputs] hides some of what is there."""
-        mask = self.items.mask[rows]
-        if dropped is not None:
-            kept = mask & ~dropped
-            mask = torch.where(kept.any(1, keepdim=True), kept, mask)
-        device = self.fusion.absent.device
-        values = {m: v[rows].to(device) for m, v in self.items.values.items()}
-        return self.fusion(values, self.items.anchor[rows].to(device), mask.to(device)).soft
-
-    def forward(self, lists: Sequence[RankList], generator: torch.Generator | None = None, dropout: float = 0.0) -> list[Tensor]:
-        """Scores [N] of every list."""
-        rows = np.unique(np.concatenate([np.concatenate([x.history, x.candidates]) for x in lists]))
-        place = {int(r): n for n, r in enumerate(rows)}
-        dropped = (
-            torch.rand(len(rows), self.items.mask.shape[1], generator=generator) < dropout if generator is not None else None
-        )
-        soft = self.soft(torch.from_numpy(rows), dropped)
-        packed = []
-        for one in lists:
-            titled = self.form == "soft+title"
-            liked = soft[[place[int(i)] for i in one.history]]
-            titles = [self.items.titles[i] for i in one.history] if titled else None
-            prefix = soft_prefix(self.lm, self._template, one.request or NEVER_LIKED, liked, titles)
-            segments = [
-                soft_segment(self.lm, soft[place[int(i)]], self.items.titles[i] if titled else None) for i in one.candidates
-            ]
-            packed.append((prefix, segments))
-        return self.lm.score_lists(packed)
 
 
 def list_loss(scores: Sequence[Tensor], lists: Sequence[RankList], *, retriever: Tensor | float, alone: float) -> Tensor:
@@ -211,28 +132,6 @@ class Setup:
     validation: tuple[Case, ...]
 
 
-@dataclass(frozen=True)
-class Case:
-    """A user to rank for: history, the retrieved candidates with the retriever's scores, and which are liked later."""
-
-    history: np.ndarray
-    candidates: np.ndarray
-    scores: np.ndarray
-    targets: np.ndarray
-
-
-def retrieved(cases: interactions.Cases, scores: np.ndarray, depth: int) -> list[Case]:
-    """The first `depth` unseen items of every case by scores [C, I]; a target enters only if it was retrieved."""
-    out = []
-    for n in range(len(cases)):
-        own = scores[n].astype(np.float64).copy()
-        own[cases.seen[n]] = -np.inf
-        own[cases.history[n]] = -np.inf
-        top = np.argsort(-own, kind="stable")[:depth]
-        out.append(Case(cases.history[n], top, own[top], cases.targets[n]))
-    return out
-
-
 def prepare(recipe: Recipe, base: Path, *, resume_from: Path | None = None) -> Setup:
     """Read the index and its interactions, make the splits, factors and lists, and put a fresh LoRA and fusion on."""
     index = (base / recipe.index).resolve()
@@ -245,12 +144,12 @@ def prepare(recipe: Recipe, base: Path, *, resume_from: Path | None = None) -> S
     if "collaborative" in recipe.inputs:
         values = collaborative.factors(learned.matrix, recipe.collaborative, seed=recipe.seed)
         factors = Factors(learned.items, values)
-    items = ItemFeatures.of(store, learned.items, factors, inputs=recipe.inputs, noise=recipe.noise)
+    items = ItemFeatures.of(store, learned.items, factors).only(recipe.inputs).noised(recipe.noise)
     lm = LanguageModel.load(preset.lm)
     widths = [store.manifest.widths[m] for m in MODALITIES] + ([recipe.collaborative] if factors is not None else [])
     names = MODALITIES + (("collaborative",) if factors is not None else ())
     config = FusionConfig(
-        tuple(widths), store.manifest.widths["shared"], recipe.soft_tokens, lm.width, round(lm.soft_norm, 6), inputs=names
+        tuple(widths), store.manifest.widths["shared"], recipe.soft_tokens, lm.width, round(lm.soft_norm, 6), recipe.fusion, names
     )
     fusion = build(config, seed=recipe.seed)
     if recipe.lora_rank:
@@ -344,37 +243,6 @@ def validate(model: RankModel, cases: Sequence[Case]) -> dict[str, Any]:
     model.train()
     best = max(found, key=lambda w: (round(found[w], 6), -w))
     return {"retriever": round(found[0.0], 5), "lm": round(found[1.0], 5), "blend": round(found[best], 5), "weight": float(best)}
-
-
-def score_cases(model: RankModel, cases: Sequence[Case], batch: int = 4) -> list[np.ndarray]:
-    """The LM's scores [N] of every case's candidates."""
-    out: list[np.ndarray] = []
-    length = ListSettings.history
-    with torch.no_grad():
-        for start in range(0, len(cases), batch):
-            part = cases[start : start + batch]
-            lists = [RankList(c.history[-length:], c.candidates, np.zeros(0), np.zeros(0)) for c in part]
-            out += [s.cpu().numpy() for s in model(lists)]
-    return out
-
-
-def blends(cases: Sequence[Case], scores: Sequence[np.ndarray], grid: Sequence[float] | None = None) -> dict[float, float]:
-    """Weight w -> mean nDCG@10 of (1 - w) z(retriever) + w z(LM)."""
-    weights_ = [round(0.05 * n, 2) for n in range(21)] if grid is None else list(grid)
-    return {w: float(np.mean([case_ndcg(c, blend(c, s, w)) for c, s in zip(cases, scores, strict=True)])) for w in weights_}
-
-
-def blend(case: Case, scores: np.ndarray, weight: float) -> np.ndarray:
-    """Final scores [N] of a case's candidates."""
-    return (1 - weight) * zscore(case.scores) + weight * zscore(scores)
-
-
-def case_ndcg(case: Case, final: np.ndarray, k: int = 10) -> float:
-    """Binary nDCG@k over the whole catalog: a target that was not retrieved counts as missed."""
-    order = np.argsort(-final, kind="stable")[:k]
-    hits = np.isin(case.candidates[order], case.targets)
-    gains = 1 / np.log2(np.arange(k) + 2)
-    return float((hits * gains[: len(hits)]).sum() / gains[: min(k, len(case.targets))].sum())
 
 
 def _some(cases: Sequence[Case], count: int, seed: int) -> list[Case]:

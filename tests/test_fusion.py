@@ -2,13 +2,54 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
 import torch
 
 from mmllm import adapter as adapters
 from mmllm.errors import AdapterError
-from mmllm.fusion import FusionConfig, build, masked_mean
+from mmllm.fusion import KINDS, FusionConfig, build, masked_mean
 
 CONFIG = FusionConfig(widths=(6, 8, 5), width=8, soft_tokens=3, lm_width=12, soft_norm=2.5)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_kind_keeps_the_laws(kind):
+    config = dataclasses.replace(
+        CONFIG, kind=kind, widths=(*CONFIG.widths, 3), inputs=("text", "image", "audio", "collaborative")
+    )
+    features, anchors, mask = batch()
+    features = {**features, "collaborative": torch.randn(4, 3, generator=torch.Generator().manual_seed(3))}
+    mask = torch.cat([mask, torch.tensor([[True], [False], [True], [False]])], dim=1)
+    module = build(config)
+    want = torch.nn.functional.normalize(masked_mean(anchors, mask[:, :3]), dim=-1)
+    assert torch.allclose(module(features, anchors, mask).pooled, want, atol=1e-6), "gate 0 is the mean of the anchors"
+    module.gate.data.fill_(0.7)
+    whole = module(features, anchors, mask)
+    assert whole.soft.shape == (4, 3, 12) and torch.allclose(whole.shares.sum(1), torch.ones(4), atol=1e-5)
+    junk = {m: torch.where(mask[:, n : n + 1], f, torch.full_like(f, float("nan"))) for n, (m, f) in enumerate(features.items())}
+    again = module(junk, anchors, mask)
+    assert torch.equal(again.pooled, whole.pooled) and torch.equal(again.soft, whole.soft), "absent is absent, whatever it holds"
+    one = module({m: f[1:2] for m, f in features.items()}, anchors[1:2], mask[1:2])
+    assert torch.allclose(one.soft[0], whole.soft[1], atol=1e-5), "a row does not depend on its batch"
+    none = module(features, anchors, torch.zeros_like(mask))
+    assert bool(torch.isfinite(none.soft).all())
+
+
+def test_an_input_that_is_not_given_is_absent():
+    config = dataclasses.replace(CONFIG, widths=(*CONFIG.widths, 3), inputs=("text", "image", "audio", "collaborative"))
+    features, anchors, mask = batch()
+    module = build(config)
+    module.gate.data.fill_(0.7)
+    given = {**features, "collaborative": torch.ones(4, 3)}
+    without = module(given, anchors, torch.cat([mask, torch.zeros(4, 1, dtype=torch.bool)], dim=1))
+    assert torch.equal(module(features, anchors, mask).soft, without.soft)
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="'sum' is not known"):
+        build(dataclasses.replace(CONFIG, kind="sum"))
 
 
 def batch(n=4, seed=1):

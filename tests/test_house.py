@@ -43,6 +43,7 @@ ORDER = [
     "contrast",
     "align",
     "data",
+    "rank_model",
     "train",
     "train_clip",
     "adapt",

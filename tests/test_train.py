@@ -14,7 +14,8 @@ from mmllm.build import build_index
 from mmllm.data import RankList
 from mmllm.errors import MmllmError
 from mmllm.lm import LanguageModel
-from mmllm.train import Case, Recipe, blend, case_ndcg, list_loss, prepare, rate, retrieved, run, score_cases
+from mmllm.rank_model import Case, blend, case_ndcg, retrieved, score_cases
+from mmllm.train import Recipe, list_loss, prepare, rate, run
 
 RECIPE = """
 name = "shop"

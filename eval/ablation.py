@@ -1,0 +1,59 @@
+"""What does each modality do for a trained adapter? It is left out, replaced by noise, or shuffled among items, at the time of asking.
+
+The adapter is the same throughout: this says what it uses, not what another training would have made of the rest (train a recipe with other
+`inputs` or `noise` for that).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from eval import metrics
+from eval.language import Trained
+from mmllm.rank_model import Case, ItemFeatures, blend, case_ndcg
+
+SHARES = (0.2, 0.4, 0.6, 0.8)
+
+
+def conditions(inputs: Sequence[str], present: Sequence[str]) -> dict[str, Callable[[ItemFeatures], ItemFeatures]]:
+    """Name -> what is done to the features: every subset of the inputs, noise, shuffling, and growing shares of missing data.
+
+    `present` are the inputs that any item has: the others make no condition.
+    """
+    own = [i for i in inputs if i in present]
+    out: dict[str, Callable[[ItemFeatures], ItemFeatures]] = {"all": lambda f: f}
+    for size in range(len(own) - 1, 0, -1):
+        for subset in itertools.combinations(own, size):
+            out["only " + " + ".join(subset)] = lambda f, s=subset: f.only(s)  # type: ignore[misc]
+    for name in own:
+        out[f"{name} as noise"] = lambda f, n=name: f.noised([n])  # type: ignore[misc]
+        out[f"{name} shuffled"] = lambda f, n=name: f.shuffled([n])  # type: ignore[misc]
+    for share in SHARES:
+        out[f"{share:.0%} missing"] = lambda f, s=share: f.missing(s)  # type: ignore[misc]
+    return out
+
+
+def ablate(
+    reader: Trained, cases: Sequence[Case], weight: float, *, note: Callable[[str, dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Condition -> nDCG@10 of the LM alone and of the blend, each with the drop from "all" and its interval over cases."""
+    present = [n for k, n in enumerate(reader.items.values) if bool(reader.items.mask[:, k].any())]
+    out: dict[str, Any] = {}
+    whole: dict[str, np.ndarray] = {}
+    for name, change in conditions(reader.inputs, present).items():
+        scores = reader.reading(change(reader.items))(cases)
+        row: dict[str, Any] = {}
+        for form, w in (("alone", 1.0), ("blend", weight)):
+            values = np.array([case_ndcg(c, blend(c, s, w)) for c, s in zip(cases, scores, strict=True)])
+            whole.setdefault(form, values)
+            drop = whole[form] - values
+            low, high = metrics.interval(drop)
+            row[form] = {"ndcg@10": round(float(values.mean()), 5), "drop": round(float(drop.mean()), 5)}
+            row[form]["interval"] = [round(low, 5), round(high, 5)]
+        out[name] = row
+        note(name, row)
+    return out

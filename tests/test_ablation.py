@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from eval.ablation import ablate, conditions
+from mmllm.rank_model import Case, ItemFeatures
+
+
+def features(n=6):
+    """Text says the item's number, the picture nothing; sounds are absent."""
+    values = {"text": torch.arange(float(n))[:, None] + 1, "image": torch.ones(n, 2), "audio": torch.zeros(n, 1)}
+    mask = torch.tensor([[True, True, False]]).repeat(n, 1)
+    return ItemFeatures(values, torch.ones(n, 3, 2), mask, tuple("abcdef"))
+
+
+class Reads:
+    """Scores by the text alone, where it is there."""
+
+    def __init__(self):
+        self.items, self.inputs = features(), ("text", "image", "audio")
+
+    def reading(self, items):
+        return lambda cases: [
+            torch.where(items.mask[c.candidates, 0], items.values["text"][c.candidates, 0], 0.0).numpy() for c in cases
+        ]
+
+
+def test_what_is_read_is_missed_and_what_is_not_is_not():
+    cases = [Case(np.array([0]), np.array([1, 2, 3, 4, 5]), np.zeros(5), np.array([5])) for _ in range(8)]
+    found = ablate(Reads(), cases, 0.5, note=lambda name, row: None)
+    assert found["all"]["alone"]["ndcg@10"] == 1.0 and found["all"]["alone"]["drop"] == 0.0
+    assert found["only text"]["alone"]["drop"] == 0.0 and found["image as noise"]["alone"]["drop"] == 0.0
+    assert found["only image"]["alone"]["drop"] > 0.5 and found["only image"]["alone"]["interval"][0] > 0.5
+    assert {n for n in found if "missing" in n} == {"20% missing", "40% missing", "60% missing", "80% missing"}
+    assert not any("audio" in n for n in conditions(("text", "audio"), ("text",)))
+
+
+def test_changes_do_what_they_say_and_leave_the_original():
+    whole = features()
+    kept = whole.only(["image"])
+    assert not kept.mask[:, 0].any() and kept.mask[:, 1].all() and float(kept.anchor[:, 0].abs().max()) == 0
+    noised = whole.noised(["text"])
+    assert not torch.equal(noised.values["text"], whole.values["text"]) and float(noised.anchor[:, 0].abs().max()) == 0
+    shuffled = whole.shuffled(["text"])
+    assert sorted(shuffled.values["text"][:, 0].tolist()) == whole.values["text"][:, 0].tolist()
+    assert not torch.equal(shuffled.values["text"], whole.values["text"])
+    assert torch.equal(whole.values["text"], features().values["text"]) and whole.mask[:, :2].all()
+    gone = whole.missing(0.5)
+    assert 0 < int(gone.mask.sum()) < int(whole.mask.sum()) and not (gone.mask & ~whole.mask).any()
