@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from scipy.sparse import save_npz
 
 from mmllm import adapter as adapters
-from mmllm import catalog, projection, settings
+from mmllm import catalog, interactions, projection, settings
 from mmllm.caption import VERSION as CAPTIONS
+from mmllm.collaborative import together
 from mmllm.derive import OWN, anchors, derive, load_adapter, open_vectors
 from mmllm.encoders import Encoders
 from mmllm.errors import IndexStateError
@@ -30,6 +32,7 @@ from mmllm.media import load_audio, load_image
 from mmllm.projection import Heads
 from mmllm.retrieve import Bm25
 from mmllm.store import (
+    COLLABORATIVE,
     HEADS,
     MANIFEST,
     Manifest,
@@ -104,7 +107,7 @@ def build_index(
             adapter = out / OWN
         trained = load_adapter(adapter, chosen, widths, fingerprints, heads=heads)
         current = _manifest_inputs(source, cat, preset, fingerprints, trained)
-        current |= {"widths": dict(widths), "heads": heads, "captions": CAPTIONS}
+        current |= {"widths": dict(widths), "heads": heads, "captions": CAPTIONS, "interactions": _interactions_hash(source)}
         if old is not None and not any(encoded.values()) and all(getattr(old, k) == v for k, v in current.items()):
             Bm25.open(Store(out).payloads, out / "bm25")
             _open_chroma(out)
@@ -114,6 +117,7 @@ def build_index(
         base = encoders.clip.base
         used = projection.load(out / HEADS, clip=encoders.clip.fingerprint, like=base) if heads else base
         _write(out, cat.items, hashes, known, trained, used, encoders)
+        _write_together(source, out, cat.items)
         # The LM's weight belongs to the language model and the adapter; another catalog does not unmake it.
         keep_blend = old is not None and old.adapter_fingerprint == current["adapter_fingerprint"]
         blend = dict(old.blend) if old is not None and keep_blend else {}
@@ -379,7 +383,22 @@ def _write(
     derive(out, payloads, values, anchors(heads, values["image"], present[:, 1], words, worded), trained, heads, encoders)
 
 
+def _interactions_hash(source: Path) -> str:
+    file = source / "interactions.csv"
+    return catalog.file_sha256(file) if file.is_file() else ""
+
+
+def _write_together(source: Path, out: Path, items: Sequence[Item]) -> None:
+    (out / COLLABORATIVE).unlink(missing_ok=True)
+    if _interactions_hash(source):
+        save_npz(out / COLLABORATIVE, together(interactions.read(source), [i.id for i in items]))
+
+
 def _file_hashes(out: Path) -> dict[str, str]:
     files = [out / "items.parquet", out / "fused.safetensors", *sorted((out / "features").glob("*.safetensors"))]
-    files += [f for f in (out / HEADS, out / OWN / "mmllm.json", out / OWN / "fusion" / "model.safetensors") if f.is_file()]
+    files += [
+        f
+        for f in (out / HEADS, out / COLLABORATIVE, out / OWN / "mmllm.json", out / OWN / "fusion" / "model.safetensors")
+        if f.is_file()
+    ]
     return {str(f.relative_to(out)): catalog.file_sha256(f) for f in files}

@@ -42,6 +42,7 @@ def evidence(store: Store, query: Query, encoded: EncodedQuery, ranked: Ranked) 
         *_caption(payload, encoded),
         *_vectors(store, row, encoded),
         *_neighbours(store, row, query),
+        *_people(store, row, query),
     ]
     told = {(e.name, e.value) for e in rows}
     rows += [
@@ -136,6 +137,18 @@ def _neighbours(store: Store, row: int, query: Query) -> list[Evidence]:
     return [Evidence("neighbour", store.items[liked[best]].id, store.items[liked[best]].title, weight=float(similarity[best]))]
 
 
+def _people(store: Store, row: int, query: Query) -> list[Evidence]:
+    """The liked item whose friends like this one most."""
+    liked = [r for r in store.rows(list(query.liked)) if r != row]
+    if not liked or store.together is None:
+        return []
+    weights = np.asarray(store.together[liked, row].todense()).ravel()
+    best = int(np.argmax(weights))
+    if weights[best] <= 0:
+        return []
+    return [Evidence("people", store.items[liked[best]].id, store.items[liked[best]].title, weight=float(weights[best]))]
+
+
 def template(title: str, rows: Sequence[Evidence]) -> str:
     """Evidence in plain words; every value is the catalog's own."""
     parts = []
@@ -160,6 +173,8 @@ def template(title: str, rows: Sequence[Evidence]) -> str:
             parts.append(f"it sounds like {e.name} ({e.value})")
         elif e.kind == "neighbour":
             parts.append(f"it is close to “{e.value}”, which you liked")
+        elif e.kind == "people":
+            parts.append(f"people who liked “{e.value}” liked it too")
     if not parts:
         return f"{title}: the nearest that the catalog has; nothing in it matches your words directly."
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
@@ -180,6 +195,8 @@ def facts(rows: Iterable[Evidence]) -> str:
             lines.append(f"its picture seems to show {e.value}")
         elif e.kind == "neighbour":
             lines.append(f"it is close to {e.value}, which you liked")
+        elif e.kind == "people":
+            lines.append(f"people who liked {e.value} liked it too")
     return "; ".join(lines)
 
 
@@ -195,7 +212,11 @@ def supported(sentence: str, title: str, rows: Sequence[Evidence]) -> list[str]:
     for e in rows:
         if e.kind != "modality":
             # "title" is no fact of a match in the title: "its title is fruit" would pass.
-            name = {"words": "description", "caption": "seems"}.get(e.kind, e.name) if e.name != "title" else ""
+            name = (
+                {"words": "description", "caption": "seems", "people": "people liked"}.get(e.kind, e.name)
+                if e.name != "title"
+                else ""
+            )
             known |= set(words(e.value)) | set(words(name))
     return [w for w in words(sentence) if w not in known]
 

@@ -30,7 +30,16 @@ log = logging.getLogger(__name__)
 RRF_K = 60
 DEPTH = 4
 """How many times k each list is searched: an item that one list has just below its end would lose that list's whole vote."""
-WEIGHTS = {"fused": 1.0, "text": 1.0, "image": 0.5, "picture": 1.5, "speech": 0.25, "sound": 1.0, "bm25": 1.0, "liked": 1.0}
+WEIGHTS = {
+    "fused": 1.0,
+    "text": 1.0,
+    "image": 0.5,
+    "picture": 1.5,
+    "speech": 0.25,
+    "sound": 1.0,
+    "bm25": 1.0,
+    "collaborative": 1.5,
+}
 """What a list counts for in the fusion of ranks. `image` is words against pictures, `picture` picture against pictures."""
 LIKED, DISLIKED = 0.6, 0.3
 """How far liked and disliked items move the query vector (Rocchio 1971)."""
@@ -170,8 +179,8 @@ class Bm25:
 class EncodedQuery:
     """A query as vectors; None where the query has no such part.
 
-    text: [D_text]; anchors: modality -> [D]; sound: [D_audio]; pooled: [D], the fused query; notes: what was left out
-    and why.
+    text: [D_text]; anchors: modality -> [D]; sound: [D_audio]; pooled: [D], the fused query; collaborative: [N], how much the liked items say
+    for every item; notes: what was left out and why.
     """
 
     words: str
@@ -181,6 +190,7 @@ class EncodedQuery:
     pooled: np.ndarray | None
     transcript: Transcript | None = None
     notes: tuple[str, ...] = ()
+    collaborative: np.ndarray | None = None
 
 
 def spaces(store: Store) -> dict[str, Space]:
@@ -236,13 +246,16 @@ class Retriever:
             seen = clip.image_features([picture])
             features["image"], anchors["image"] = seen[0], clip.heads.project(seen, "image")[0]
         pooled = self._pool(features, anchors, query)
-        return EncodedQuery(said, text, anchors, sound, pooled, transcript, tuple(notes))
+        liked = self.store.rows(list(query.liked))
+        together = self.store.together
+        tastes = np.asarray(together[liked].sum(axis=0)).ravel() if together is not None and liked else None
+        return EncodedQuery(said, text, anchors, sound, pooled, transcript, tuple(notes), tastes)
 
     def _pool(self, features: Mapping[str, np.ndarray], anchors: Mapping[str, np.ndarray], query: Query) -> np.ndarray | None:
         """The query through the same fusion as the items, then moved towards liked and away from disliked items."""
         pooled = None
         if anchors:
-            widths = dict(zip(MODALITIES, self.fusion.config.widths, strict=True))
+            widths = dict(zip(MODALITIES, self.fusion.config.widths, strict=False))  # it may read more, of items only
             rows = {m: torch.zeros(1, w) for m, w in widths.items()}
             anchor = torch.zeros(1, len(MODALITIES), self.fusion.config.width)
             mask = torch.zeros(1, len(MODALITIES), dtype=torch.bool)
@@ -280,13 +293,21 @@ class Retriever:
         ):
             if vector is not None and space in self.spaces:
                 lists[name] = self.vectors.query(space, vector, depth, filters)
+        allowed = np.array([matches(i, filters) for i in self.store.items]) if filters else None
+        if encoded.collaborative is not None:
+            lists["collaborative"] = self._by_taste(encoded.collaborative, depth, allowed)
         if encoded.words:
-            allowed = np.array([matches(i, filters) for i in self.store.items]) if filters else None
             lists["bm25"] = [(self.store.items[r].id, s) for r, s in self.bm25.query(encoded.words, depth, allowed)]
         if not lists and filters:
             # Filters alone are a request too: everything that meets them, in catalog order.
             lists["filters"] = [(i.id, 1.0) for i in self.store.items if matches(i, filters)][:depth]
         return fuse(lists, k=k, hidden=hidden), tuple(lists)
+
+    def _by_taste(self, scores: np.ndarray, depth: int, allowed: np.ndarray | None) -> list[tuple[str, float]]:
+        """Items that people with these likes like too, best first; ties by row."""
+        own = scores if allowed is None else np.where(allowed, scores, 0.0)
+        order = np.argsort(-own, kind="stable")[:depth]
+        return [(self.store.items[r].id, float(own[r])) for r in order if own[r] > 0]
 
 
 def fuse(lists: Mapping[str, Sequence[tuple[str, float]]], *, k: int, hidden: Iterable[str] = ()) -> list[Candidate]:

@@ -3,6 +3,7 @@
 manifest.json  items.parquet  features/{text,image,audio,words}.safetensors, what frozen towers made of the items
 heads.safetensors  adapted/  CLIP's projections and a fusion, where they were adapted to this catalog (`mmllm adapt`)
 features/anchor.safetensors  fused.safetensors, computed from the above
+cf.npz                   what is liked by the same people, where the catalog has interactions
 bm25/  chroma/           rebuilt from the above without encoding anything again
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_matrix, load_npz
 
 from mmllm.catalog import file_sha256, item_row, parse_item
 from mmllm.errors import IndexStateError, QueryError
@@ -27,6 +29,7 @@ from mmllm.types import MODALITIES, Caption, Item, Segment, Transcript
 
 SCHEMA = 2
 HEADS = "heads.safetensors"
+COLLABORATIVE = "cf.npz"
 MANIFEST = "manifest.json"
 
 
@@ -36,7 +39,8 @@ class Manifest:
 
     `encoders` is role -> "name:fingerprint"; `widths` is {"text": D_text, "image": D_image, "audio": D_audio, "shared": D};
     `captions` the version of the phrases;
-    `heads` is the fingerprint of the CLIP projections adapted to this catalog, "" for the CLIP's own; `files` is path -> sha256.
+    `heads` is the fingerprint of the CLIP projections adapted to this catalog, "" for the CLIP's own; `interactions` the
+    sha256 of interactions.csv, "" without one; `files` is path -> sha256.
     """
 
     catalog: str
@@ -51,6 +55,7 @@ class Manifest:
     files: Mapping[str, str]
     blend: Mapping[str, Any] = field(default_factory=dict)
     captions: int = 0
+    interactions: str = ""
     schema: int = SCHEMA
 
 
@@ -96,6 +101,11 @@ class Store:
     def fused(self) -> dict[str, np.ndarray]:
         """{"pooled": [N, D], "soft": [N, K, H], "shares": [N, M]}."""
         return load_file(self.folder / "fused.safetensors")
+
+    @cached_property
+    def together(self) -> csr_matrix | None:
+        """[N, N], how much liking one item says for another (`collaborative.together`); None without interactions."""
+        return load_npz(self.folder / COLLABORATIVE) if self.manifest.interactions else None
 
     @property
     def heads(self) -> Path | None:

@@ -121,8 +121,8 @@ class Ranked:
 class Evidence:
     """A row of fact that an explanation may use.
 
-    kind: attribute (one the request names), words, transcript, caption, picture, meaning, sound, neighbour; fact (an attribute the
-    request does not name), title, modality.
+    kind: attribute (one the request names), words, transcript, caption, picture, meaning, sound, neighbour, people (who liked the same);
+    fact (an attribute the request does not name), title, modality.
     `weight` is a similarity in [-1, 1] or a share in [0, 1]; `start`/`end` are seconds into `file`.
     """
 
