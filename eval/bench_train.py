@@ -1,6 +1,6 @@
-"""Training speed: pairs (user, item) per second of packed lists of soft tokens against pairwise PEFT training of the same model on the same pairs.
+"""Training speed: pairs (user, item) per second of packed lists of soft tokens against pairwise PEFT training on the same pairs.
 
-Pairwise is what a PEFT tutorial does: every pair is its own prompt with the liked titles and the item as text, the loss is binary. Both train
+Both train the same model. Pairwise is what a PEFT tutorial does: every pair is its own prompt with the liked titles and the item as text, the loss is binary. Both train
 the same LoRA by AdamW; packed lists train the fusion too. One process, interleaved, medians.
 """
 
