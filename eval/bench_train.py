@@ -1,7 +1,7 @@
 """Training speed: pairs (user, item) per second of packed lists of soft tokens against pairwise PEFT training on the same pairs.
 
-Both train the same model. Pairwise is what a PEFT tutorial does: every pair is its own prompt with the liked titles and the item as text, the loss is binary. Both train
-the same LoRA by AdamW; packed lists train the fusion too. One process, interleaved, medians.
+Both train the same model. Pairwise is what a PEFT tutorial does: every pair is its own prompt with the liked titles and the item as text, and
+the loss is binary. Both train the same LoRA by AdamW; packed lists train the fusion too. One process, interleaved, medians.
 """
 
 from __future__ import annotations
