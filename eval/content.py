@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,19 +117,20 @@ class Hybrid:
 
     def scores(self, cases: Cases) -> np.ndarray:
         """Sum of 1 / (60 + rank) over the parts' first `depth`; what was liked takes no place."""
-        total = np.zeros((len(cases), cases.items), dtype=np.float32)
-        for part in self.parts:
-            found = part.scores(cases)
-            for n, seen in enumerate(cases.seen):
-                found[n, seen] = -np.inf
-            order = np.argsort(-found, axis=1, kind="stable")[:, : self.depth]
-            np.put_along_axis(
-                total,
-                order,
-                np.take_along_axis(total, order, axis=1) + 1 / (RRF_K + 1 + np.arange(order.shape[1], dtype=np.float32)),
-                axis=1,
-            )
-        return total
+        return fused_ranks([part.scores(cases) for part in self.parts], cases.seen, self.depth)
+
+
+def fused_ranks(lists: Sequence[np.ndarray], seen: Sequence[np.ndarray], depth: int = 200) -> np.ndarray:
+    """Reciprocal rank fusion of scores [C, I], as `mmllm.retrieve.fuse` has it; items in `seen` take no place, and scores of 0 no vote."""
+    total = np.zeros_like(lists[0])
+    for scores in lists:
+        own = scores.copy()
+        for n, rows in enumerate(seen):
+            own[n, rows] = -np.inf
+        order = np.argsort(-own, axis=1, kind="stable")[:, :depth]
+        votes = np.where(np.take_along_axis(own, order, axis=1) != 0, 1 / (RRF_K + 1 + np.arange(order.shape[1])), 0)
+        np.put_along_axis(total, order, np.take_along_axis(total, order, axis=1) + votes.astype(np.float32), axis=1)
+    return total
 
 
 def grids(content: Content) -> dict[str, Grid]:

@@ -17,13 +17,13 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from eval import metrics
-from eval.content import Content
+from eval.content import Content, fused_ranks
 from mmllm.collaborative import Ease
 from mmllm.encoders import Encoders
 from mmllm.errors import CatalogError, MmllmError
 from mmllm.interactions import Cases
 from mmllm.rerank import zscore
-from mmllm.retrieve import RRF_K, words
+from mmllm.retrieve import words
 
 TEST, VALIDATION = 200, 150
 
@@ -129,19 +129,6 @@ def by_meaning(asked: Asked, content: Content, encoders: Encoders, last: int, sp
     texts = [" ".join(t[-last:]) for t in asked.said]
     query = encoders.text.encode(texts, query=True) if space == "text" else encoders.clip.encode_texts(texts)
     return np.asarray(query @ content.vectors[space].T, dtype=np.float32)
-
-
-def fused_ranks(lists: Sequence[np.ndarray], seen: Sequence[np.ndarray], depth: int = 200) -> np.ndarray:
-    """Reciprocal rank fusion of scores [C, I], as `mmllm.retrieve.fuse` has it; items in `seen` take no place, and scores of 0 no vote."""
-    total = np.zeros_like(lists[0])
-    for scores in lists:
-        own = scores.copy()
-        for n, rows in enumerate(seen):
-            own[n, rows] = -np.inf
-        order = np.argsort(-own, axis=1, kind="stable")[:, :depth]
-        votes = np.where(np.take_along_axis(own, order, axis=1) != 0, 1 / (RRF_K + 1 + np.arange(order.shape[1])), 0)
-        np.put_along_axis(total, order, np.take_along_axis(total, order, axis=1) + votes.astype(np.float32), axis=1)
-    return total
 
 
 def mixed(parts_: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,15 +50,13 @@ def _placed(scores: np.ndarray, found: Sequence[Case], final: Sequence[np.ndarra
     return out.astype(np.float32)
 
 
-class Reader:
-    """Cases -> the LM's scores [N] of each one's candidates."""
+class Reader(Protocol):
+    """Cases -> the LM's scores [N] of each one's candidates, in their order."""
 
-    def __call__(self, cases: Sequence[Case]) -> list[np.ndarray]:
-        """Scores in the order of the candidates."""
-        raise NotImplementedError
+    def __call__(self, cases: Sequence[Case]) -> list[np.ndarray]: ...
 
 
-class Trained(Reader):
+class Trained:
     """An adapter folder over an index."""
 
     def __init__(self, folder: Path, store: Store, ids: Sequence[str]) -> None:
@@ -85,7 +83,7 @@ class Trained(Reader):
         return score_cases(self.model, cases)
 
 
-class ZeroShot(Reader):
+class ZeroShot:
     """The base model with titles and attributes as text, asked as the untrained recommender does."""
 
     def __init__(self, store: Store, ids: Sequence[str]) -> None:

@@ -15,14 +15,6 @@ from mmllm.interactions import Cases, Interactions
 from mmllm.settings import SEED
 
 
-def sequences(learned: Interactions, least: int = 2) -> list[np.ndarray]:
-    """What each user liked, oldest first, of users with `least` or more."""
-    order = np.argsort(learned.user, kind="stable")
-    bounds = np.searchsorted(learned.user[order], np.arange(len(learned.users) + 1))
-    found = [learned.item[order[a:b]] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-    return [s for s in found if len(s) >= least]
-
-
 def _batches(count: int, size: int, epochs: int, generator: torch.Generator) -> Iterator[Tensor]:
     for _ in range(epochs):
         yield from torch.randperm(count, generator=generator).split(size)
@@ -69,7 +61,7 @@ class SasRec:
         items = len(learned.items)
         model = _Transformer(items, self.width, self.layers, self.length, self.dropout)
         windows = []
-        for sequence in sequences(learned):
+        for sequence in (s for s in learned.sequences if len(s) >= 2):
             for end in range(len(sequence), 1, -self.length):
                 windows.append(sequence[max(0, end - self.length - 1) : end])
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
@@ -126,7 +118,7 @@ class Tower:
         counts = torch.from_numpy(learned.counts).float()
         start = torch.log((counts + 1) / (counts + 1).sum())
         scale = nn.Parameter(torch.tensor(1.0))  # of the popularity that everybody's scores begin with
-        rows = sequences(learned)
+        rows = [s for s in learned.sequences if len(s) >= 2]
         optimizer = torch.optim.AdamW([*net.parameters(), scale], lr=2e-3, weight_decay=self.weight_decay)
         for chosen in _batches(len(rows), 32, self.epochs, generator):
             history, target = torch.zeros(len(chosen), len(x)), torch.zeros(len(chosen), len(x))

@@ -113,11 +113,17 @@ def build_index(
             _open_chroma(out)
             shutil.rmtree(out / ".partial", ignore_errors=True)
             return BuildReport(len(cat.items), encoded, len(cat.problems), False)
+        same_tastes = (
+            old is not None
+            and old.interactions == current["interactions"]
+            and [i.id for i in Store(out).items] == [i.id for i in cat.items]
+        )
         _put_aside(out, kept, hashes, fingerprints)
         base = encoders.clip.base
         used = projection.load(out / HEADS, clip=encoders.clip.fingerprint, like=base) if heads else base
         _write(out, cat.items, hashes, known, trained, used, encoders)
-        _write_together(source, out, cat.items)
+        if not same_tastes:
+            _write_together(source, out, cat.items)
         # The LM's weight belongs to the language model and the adapter; another catalog does not unmake it.
         keep_blend = old is not None and old.adapter_fingerprint == current["adapter_fingerprint"]
         blend = dict(old.blend) if old is not None and keep_blend else {}

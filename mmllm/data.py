@@ -65,9 +65,7 @@ class RankLists:
 
     def __init__(self, learned: Interactions, settings: ListSettings) -> None:
         self.learned, self.settings = learned, settings
-        order = np.argsort(learned.user, kind="stable")  # times stay in order within a user
-        bounds = np.searchsorted(learned.user[order], np.arange(len(learned.users) + 1))
-        self.sequences = [learned.item[order[a:b]] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        self.sequences = learned.sequences
         self.users = np.array([u for u, s in enumerate(self.sequences) if len(s) > settings.least])
         if not len(self.users):
             raise ValueError(f"no user has more than {settings.least} positives to learn from")

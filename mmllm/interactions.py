@@ -47,6 +47,13 @@ class Interactions:
         return _ones(self.user, self.item, (len(self.users), len(self.items)))
 
     @cached_property
+    def sequences(self) -> list[np.ndarray]:
+        """Per user the items, oldest first; empty where there is nothing of a user."""
+        order = np.argsort(self.user, kind="stable")  # times stay in order within a user
+        bounds = np.searchsorted(self.user[order], np.arange(len(self.users) + 1))
+        return [self.item[order[a:b]] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+
+    @cached_property
     def counts(self) -> np.ndarray:
         """[items], how many interactions each has."""
         return np.bincount(self.item, minlength=len(self.items))

@@ -20,6 +20,7 @@ from mmllm.lm import LanguageModel
 from mmllm.rerank import soft_prefix, soft_segment, zscore
 from mmllm.store import Store
 from mmllm.types import MODALITIES
+from mmllm.validate import ndcg
 
 NEVER_LIKED = "something like what was liked before"
 
@@ -178,6 +179,4 @@ def blend(case: Case, scores: np.ndarray, weight: float) -> np.ndarray:
 def case_ndcg(case: Case, final: np.ndarray, k: int = 10) -> float:
     """Binary nDCG@k over the whole catalog: a target that was not retrieved counts as missed."""
     order = np.argsort(-final, kind="stable")[:k]
-    hits = np.isin(case.candidates[order], case.targets)
-    gains = 1 / np.log2(np.arange(k) + 2)
-    return float((hits * gains[: len(hits)]).sum() / gains[: min(k, len(case.targets))].sum())
+    return ndcg(case.candidates[order].tolist(), frozenset(case.targets.tolist()), k)

@@ -152,6 +152,8 @@ def prepare(recipe: Recipe, base: Path, *, resume_from: Path | None = None) -> S
         tuple(widths), store.manifest.widths["shared"], recipe.soft_tokens, lm.width, round(lm.soft_norm, 6), recipe.fusion, names
     )
     fusion = build(config, seed=recipe.seed)
+    for unreached in (fusion.gate, *fusion.to_pooled.parameters()):
+        unreached.requires_grad_(False)  # of the pooled vector alone: several processes would wait for their gradients
     if recipe.lora_rank:
         lm.new_lora(rank=recipe.lora_rank, targets=recipe.lora_targets, seed=recipe.seed)
     else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import defaultdict
+from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def prompts_fingerprint() -> str:
     return hashlib.sha256(bodies.encode()).hexdigest()[:12]
 
 
-def ndcg(ids: list[str], relevant: frozenset[str], k: int = 10) -> float:
+def ndcg(ids: Sequence[Hashable], relevant: Set[Hashable], k: int = 10) -> float:
     """Binary nDCG@k; the ideal list is min(k, |relevant|) hits (Jarvelin and Kekalainen 2002)."""
     gain = sum(1 / np.log2(n + 2) for n, i in enumerate(ids[:k]) if i in relevant)
     ideal = sum(1 / np.log2(n + 2) for n in range(min(k, len(relevant))))

@@ -12,7 +12,7 @@ from eval import __main__ as cli
 from eval import baselines, dialogues, neural
 from eval.baselines import GRIDS, Grid
 from eval.content import Content, Dense, Hybrid, Words
-from eval.language import Reader, rerank
+from eval.language import rerank
 from eval.ranking import compare, measure, summary, tune
 from mmllm import catalog, interactions
 from mmllm.errors import CatalogError, MmllmError
@@ -87,7 +87,7 @@ def test_known_and_new_users_apart():
     assert low < row["ndcg@10"] < high
 
 
-class Oracle(Reader):
+class Oracle:
     """Knows which candidate is right."""
 
     def __call__(self, cases):
