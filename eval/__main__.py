@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -65,24 +66,19 @@ def rank(
         _keep(result, out, name, row, measured.values["ndcg@10"])
     for name, folder in given.items():
         from eval.language import Trained, ZeroShot, rerank
-        from mmllm.rank_model import blends, retrieved
 
         assert store is not None
         reader = ZeroShot(store, made.train.items) if folder == "zero-shot" else Trained(Path(folder), store, made.train.items)
         started = time.monotonic()
-        tuning = retrieved(made.validation, kept[base].scores_validation, depth)
-        weights = blends(tuning, reader(tuning))
-        weight = max(weights, key=lambda w: (round(weights[w], 6), -w))
-        found_ = rerank(kept[base].scores_test, made.test, reader, depth=depth, weight=weight)
+        tuned = kept[base]
+        pairs = (tuned.scores_validation, made.validation), (tuned.scores_test, made.test)
+        reranked = rerank(*pairs, reader, depth=depth)
         seconds = round(time.monotonic() - started, 1)
-        for form, scores in (("alone", found_.alone), ("blend", found_.blended)):
+        for form, scores in reranked.scores.items():
             measured = measure(scores, made.test, counts, **extra)
-            row = {"base": base, "depth": depth, "candidate_recall": found_.candidate_recall, "seconds": seconds}
-            row |= {
-                "weight": weight if form == "blend" else 1.0,
-                "validation_ndcg@10": round(weights[weight if form == "blend" else 1.0], 5),
-            }
-            _keep(result, out, f"{name} ({form})", row | summary(measured, made.test), measured.values["ndcg@10"])
+            row = {"base": base, "depth": depth, "candidate_recall": reranked.candidate_recall, "seconds": seconds}
+            row |= reranked.about[form] | summary(measured, made.test)
+            _keep(result, out, f"{name} ({form})", row, measured.values["ndcg@10"])
 
 
 @app.command()
@@ -139,7 +135,6 @@ def dialogues(
     from eval.language import Trained, rerank
     from mmllm import settings
     from mmllm.encoders import Encoders
-    from mmllm.rank_model import blends, retrieved
 
     store = Store(index)
     ids = tuple(i.id for i in store.items)
@@ -178,13 +173,81 @@ def dialogues(
     base = found["ease+popularity+bm25"]
     for name, folder in (a.split("=", 1) for a in adapter or []):
         reader = Trained(Path(folder), store, ids)
-        shown = retrieved(tuning.cases, base.validation, depth)
-        weights = blends(shown, reader(shown))
-        weight = max(weights, key=lambda w: (round(weights[w], 6), -w))
-        reranked = rerank(base.test, asked.cases, reader, depth=depth, weight=weight)
+        reranked = rerank((base.validation, tuning.cases), (base.test, asked.cases), reader, depth=depth)
         about = {"base": "ease+popularity+bm25", "depth": depth, "candidate_recall": reranked.candidate_recall}
-        keep(f"{name} (alone)", reranked.alone, {**about, "weight": 1.0})
-        keep(f"{name} (blend)", reranked.blended, {**about, "weight": weight})
+        for form, scores in reranked.scores.items():
+            keep(f"{name} ({form})", scores, about | reranked.about[form])
+
+
+@app.command()
+@guarded
+def requests(
+    index: Annotated[Path, typer.Argument(help="An index of the catalog to ask for.")],
+    out: Annotated[Path, typer.Option(help="The JSON to write.")],
+    adapter: Annotated[list[str] | None, typer.Option(help="NAME=FOLDER, or NAME=zero-shot; may be repeated.")] = None,
+    count: Annotated[int, typer.Option(help="How many requests.")] = 300,
+) -> None:
+    """Requests made from attributes, on a catalog that the adapters never saw: weights are the adapters' own, nothing is tuned here."""
+    from eval import requests as r
+    from eval.language import Trained, ZeroShot
+    from mmllm.recommend import open_retriever
+
+    retriever = open_retriever(index)
+    made, cases = r.asked(retriever, count)
+    text = "\n".join(f"{m.text} {m.relevant.tolist()}" for m in made)
+    recall = float(np.mean([np.isin(c.targets, c.candidates).sum() / min(len(c.targets), r.DEPTH) for c in cases]))
+    result: dict[str, Any] = {
+        "dataset": Path(retriever.store.manifest.catalog).name,
+        "split": "requests made from attributes",
+        "split_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "items": len(retriever.store.items),
+        "test_cases": len(made),
+        "depth": r.DEPTH,
+        "candidate_recall": round(recall, 5),
+        "seed": SEED,
+        "systems": {},
+        "cases": {},
+    }
+    base = r.of_retriever(cases)
+
+    def keep(name: str, values: np.ndarray, about: dict[str, Any]) -> None:
+        _keep(result, out, name, about | r.row(values), values)
+
+    for name, values in (r.by_lists(retriever, made) | {"hybrid": base}).items():
+        keep(name, values, {})
+    ids = [i.id for i in retriever.store.items]
+    for name, folder in (a.split("=", 1) for a in adapter or []):
+        reader = ZeroShot(retriever.store, ids) if folder == "zero-shot" else Trained(Path(folder), retriever.store, ids)
+        weight, share = 0.5, 1.0
+        if isinstance(reader, Trained):
+            weight, share = float(reader.adapter.config.blend or 0.0), reader.adapter.config.readout
+        for form, values in r.reranked(cases, reader, weight=weight, share=share).items():
+            about: dict[str, Any] = {"base": "hybrid", "weight": weight if form == "blend" else 1.0}
+            about["against_hybrid"] = compare(
+                {"split_hash": "", "metric": "ndcg@10", "cases": values.tolist()},
+                {"split_hash": "", "metric": "ndcg@10", "cases": base.tolist()},
+            )
+            keep(f"{name} ({form})", values, about)
+
+
+@app.command()
+@guarded
+def explanations(
+    index: Annotated[Path, typer.Argument(help="An index.")],
+    out: Annotated[Path, typer.Option(help="The JSON to write.")],
+    count: Annotated[int, typer.Option(help="How many recommendations.")] = 200,
+) -> None:
+    """Claims borne out by the catalog, share of templates, and whether removing what is cited lowers the score."""
+    from eval import explanations as e
+    from mmllm.recommend import Recommender
+
+    recommender = Recommender.load(index)
+    found = e.summary(e.judge(recommender, count=count))
+    recommender.close()
+    about = {"dataset": Path(recommender.store.manifest.catalog).name, "lm_weight": recommender.reranker.weight, "seed": SEED}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(about | found | machine(("torch", "transformers")), indent=1))
+    typer.echo(json.dumps({k: v for k, v in found.items() if k != "unsupported"}, indent=1))
 
 
 def _open(out: Path, dataset: str, made: interactions.Split) -> dict[str, Any]:
@@ -224,9 +287,8 @@ def _keep(result: dict[str, Any], out: Path, name: str, row: dict[str, Any], val
     result["cases"] = cases
     part.write_text(text)
     part.rename(out)
-    typer.echo(
-        f"{name}: nDCG@10 {row['ndcg@10']:.4f} {row['ndcg@10_interval']} recall@50 {row['recall@50']:.4f} ({row['seconds']} s)"
-    )
+    more = f" recall@50 {row['recall@50']:.4f} ({row['seconds']} s)" if "recall@50" in row else ""
+    typer.echo(f"{name}: nDCG@10 {row['ndcg@10']:.4f} {row['ndcg@10_interval']}{more}")
 
 
 def _row(result: Path, system: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from eval import metrics
 from eval.language import Trained
 from mmllm.rank_model import Case, ItemFeatures, blend, case_ndcg
+from mmllm.rerank import joined
 
 SHARES = (0.2, 0.4, 0.6, 0.8)
 
@@ -40,15 +41,19 @@ def conditions(inputs: Sequence[str], present: Sequence[str]) -> dict[str, Calla
 def ablate(
     reader: Trained, cases: Sequence[Case], weight: float, *, note: Callable[[str, dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """Condition -> nDCG@10 of the LM alone and of the blend, each with the drop from "all" and its interval over cases."""
+    """Condition -> nDCG@10 of the readouts alone, the match alone and the blend, each with the drop from "all" and its interval over cases."""
     present = [n for k, n in enumerate(reader.items.values) if bool(reader.items.mask[:, k].any())]
     out: dict[str, Any] = {}
     whole: dict[str, np.ndarray] = {}
     for name, change in conditions(reader.inputs, present).items():
-        scores = reader.reading(change(reader.items))(cases)
+        parts = reader.reading(change(reader.items))(cases)
         row: dict[str, Any] = {}
-        for form, w in (("alone", 1.0), ("blend", weight)):
-            values = np.array([case_ndcg(c, blend(c, s, w)) for c, s in zip(cases, scores, strict=True)])
+        forms = {"alone": (1.0, 1.0), "match": (0.0, 1.0), "blend": (reader.share, weight)}
+        for form, (share, w) in forms.items():
+            if parts[0][0 if form == "alone" else 1] is None and form != "blend":
+                continue
+            own = [joined(r, m, share) for r, m in parts]
+            values = np.array([case_ndcg(c, blend(c, s, w)) for c, s in zip(cases, own, strict=True)])
             whole.setdefault(form, values)
             drop = whole[form] - values
             low, high = metrics.interval(drop)

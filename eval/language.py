@@ -14,30 +14,49 @@ from mmllm import settings, weights
 from mmllm.adapter import Adapter
 from mmllm.interactions import Cases
 from mmllm.lm import LanguageModel
-from mmllm.rank_model import Case, ItemFeatures, RankModel, blend, retrieved, score_cases
-from mmllm.rerank import Reranker
+from mmllm.rank_model import Case, ItemFeatures, Parts, RankModel, blend, choose, retrieved, score_parts
+from mmllm.recipe import Recipe
+from mmllm.rerank import Reranker, joined
 from mmllm.store import Store
-from mmllm.train import Recipe
 from mmllm.types import Query
 
 
 @dataclass(frozen=True)
 class Reranked:
-    """The same cases reranked: scores [C, I] by the LM alone and by the blend of weight w; what was not retrieved keeps its place behind."""
+    """The same cases reranked: form -> scores [C, I]; what was not retrieved keeps its place behind.
 
-    alone: np.ndarray
-    blended: np.ndarray
-    weight: float
+    Forms are "alone" (the LM's readouts), "match", "match blend" (without the LM, of its own weight) and "blend"; those that there are.
+    about: form -> weight, share and validation nDCG@10.
+    """
+
+    scores: dict[str, np.ndarray]
+    about: dict[str, dict[str, float]]
     candidate_recall: float
 
 
-def rerank(scores: np.ndarray, cases: Cases, read: Reader, *, depth: int, weight: float) -> Reranked:
-    """Rerank the first `depth` of scores [C, I]; a target enters only if it was retrieved."""
-    found = retrieved(cases, scores, depth)
+def rerank(tuning: tuple[np.ndarray, Cases], asked: tuple[np.ndarray, Cases], read: Reader, *, depth: int) -> Reranked:
+    """Rerank the first `depth` of scores [C, I] of the cases asked; weight and share are chosen on those for tuning.
+
+    A target enters only if it was retrieved.
+    """
+    shown = retrieved(tuning[1], tuning[0], depth)
+    parts = read(shown)
+    chosen = choose(shown, parts)
+    forms = {"blend": (chosen["share"], chosen["weight"], chosen["blend"])}
+    if parts[0][0] is not None:
+        forms["alone"] = (1.0, 1.0, chosen["lm"])
+    if any(m is not None for _, m in parts):
+        bare = choose(shown, [(None, m) for _, m in parts])
+        forms |= {"match": (0.0, 1.0, chosen["match"]), "match blend": (0.0, bare["weight"], bare["blend"])}
+    found = retrieved(asked[1], asked[0], depth)
     own = read(found)
-    alone, blended = (_placed(scores, found, [blend(c, s, w) for c, s in zip(found, own, strict=True)]) for w in (1.0, weight))
+    scores = {
+        form: _placed(asked[0], found, [blend(c, joined(r, m, share), w) for c, (r, m) in zip(found, own, strict=True)])
+        for form, (share, w, _) in forms.items()
+    }
+    about = {form: {"weight": w, "share": share, "validation_ndcg@10": value} for form, (share, w, value) in forms.items()}
     hits = [np.isin(c.targets, c.candidates).mean() for c in found]
-    return Reranked(alone, blended, weight, round(float(np.mean(hits)), 5))
+    return Reranked(scores, about, round(float(np.mean(hits)), 5))
 
 
 def _placed(scores: np.ndarray, found: Sequence[Case], final: Sequence[np.ndarray]) -> np.ndarray:
@@ -51,9 +70,9 @@ def _placed(scores: np.ndarray, found: Sequence[Case], final: Sequence[np.ndarra
 
 
 class Reader(Protocol):
-    """Cases -> the LM's scores [N] of each one's candidates, in their order."""
+    """Cases -> the readouts' and the match's scores [N] of each one's candidates, in their order."""
 
-    def __call__(self, cases: Sequence[Case]) -> list[np.ndarray]: ...
+    def __call__(self, cases: Sequence[Case]) -> list[Parts]: ...
 
 
 class Trained:
@@ -71,16 +90,20 @@ class Trained:
         recipe = Recipe.read(folder / "recipe.toml")
         self.inputs = recipe.inputs
         self.items = ItemFeatures.of(store, ids, self.adapter.factors).only(recipe.inputs).noised(recipe.noise)
-        self.model = RankModel(lm, self.adapter.fusion, self.items, form=self.adapter.config.form).eval()
+        config = self.adapter.config
+        self.readouts, self.share = recipe.steps > 0, config.readout
+        self.model = RankModel(
+            lm, self.adapter.fusion, self.items, form=config.form, match=self.adapter.match, share=config.readout
+        ).eval()
 
     def reading(self, items: ItemFeatures) -> Trained:
         """The same model over other features of the same items."""
         self.model.items = items
         return self
 
-    def __call__(self, cases: Sequence[Case]) -> list[np.ndarray]:
+    def __call__(self, cases: Sequence[Case]) -> list[Parts]:
         """One packed pass per few cases."""
-        return score_cases(self.model, cases)
+        return score_parts(self.model, cases, readouts=self.readouts)
 
 
 class ZeroShot:
@@ -93,10 +116,16 @@ class ZeroShot:
         plain: Any = adapters.AdapterConfig("untrained", preset.lm, lm.fingerprint, {})
         self.reranker = Reranker(store=store, lm=lm, adapter=Adapter(plain, None), weight=1.0)  # type: ignore[arg-type]
 
-    def __call__(self, cases: Sequence[Case]) -> list[np.ndarray]:
+    def __call__(self, cases: Sequence[Case]) -> list[Parts]:
         """One packed pass per case."""
         rows = self.reranker.store.row
         return [
-            self.reranker.score(Query(liked=[self.ids[i] for i in c.history]), [rows[self.ids[i]] for i in c.candidates])
+            (
+                self.reranker.score(
+                    Query(text=c.request or None, liked=[self.ids[i] for i in c.history]),
+                    [rows[self.ids[i]] for i in c.candidates],
+                ),
+                None,
+            )
             for c in cases
         ]

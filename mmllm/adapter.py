@@ -4,6 +4,7 @@ adapters/NAME/
   mmllm.json           what it was trained over, sizes, form, blend weight
   adapter/             plain PEFT, absent when there is no LoRA
   fusion/              config.json, model.safetensors
+  match.safetensors    scores of histories by soft tokens alone (mmllm.match), absent where none was trained
   collaborative.safetensors  factors of the items it was trained on, where the fusion reads them
 """
 
@@ -24,9 +25,10 @@ import torch
 from mmllm.catalog import file_sha256
 from mmllm.errors import AdapterError
 from mmllm.fusion import AttentionFusion, FusionConfig, build
+from mmllm.match import Match
 
 SCHEMA = 1
-FACTORS = "collaborative.safetensors"
+FACTORS, MATCH = "collaborative.safetensors", "match.safetensors"
 Form = Literal["text", "soft", "soft+title"]
 
 
@@ -35,6 +37,8 @@ class AdapterConfig:
     """The content of mmllm.json. `form` says how a candidate enters the prompt; `blend` is the LM's weight w, if chosen.
 
     `encoders` is role -> fingerprint as in an index's manifest, and "projections" -> that of CLIP's adapted ones ("" for its own).
+    `readout` is the share of the LM's readouts in its score, the rest is the match's. `reads` is what it learned to judge by: of "words" and
+    "liked"; a query that has none of them keeps the retriever's order.
     """
 
     name: str
@@ -44,6 +48,8 @@ class AdapterConfig:
     form: Form = "text"
     blend: float | None = None
     lora: bool = False
+    readout: float = 1.0
+    reads: tuple[str, ...] = ("words", "liked")
     schema: int = SCHEMA
 
 
@@ -70,6 +76,7 @@ class Adapter:
     fusion: AttentionFusion
     folder: Path | None = None
     factors: Factors | None = None
+    match: Match | None = None
 
     @property
     def lora(self) -> Path | None:
@@ -83,6 +90,8 @@ class Adapter:
         for name, tensor in sorted(self.fusion.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.contiguous().numpy().tobytes())
+        for name, tensor in sorted(self.match.state_dict().items() if self.match is not None else ()):
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
         if self.factors is not None:
             digest.update("\n".join(self.factors.ids).encode() + np.ascontiguousarray(self.factors.values).tobytes())
         if self.lora:
@@ -106,6 +115,8 @@ def save(adapter: Adapter, folder: Path, *, lora_from: Any = None) -> None:
     if adapter.factors is not None:
         tensors = {"values": torch.from_numpy(np.ascontiguousarray(adapter.factors.values))}
         save_file(tensors, folder / FACTORS, metadata={"ids": json.dumps(adapter.factors.ids)})
+    if adapter.match is not None:
+        save_file(adapter.match.state_dict(), folder / MATCH)
     if lora_from is not None:
         lora_from.save_pretrained(folder / "adapter")
     elif adapter.lora and adapter.lora.resolve() != (folder / "adapter").resolve():
@@ -126,7 +137,8 @@ def load(folder: Path, *, lm_fingerprint: str, encoders: Mapping[str, str]) -> A
     row = json.loads(file.read_text())
     if row.get("schema") != SCHEMA:
         raise AdapterError(f"{file} has schema {row.get('schema')}", expected=str(SCHEMA), do="train it with this version")
-    config = AdapterConfig(**row)
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    config = AdapterConfig(**values)
     if config.lm_fingerprint != lm_fingerprint:
         raise AdapterError(
             f"adapter {config.name!r} was trained over language model {config.lm} ({config.lm_fingerprint})",
@@ -145,7 +157,18 @@ def load(folder: Path, *, lm_fingerprint: str, encoders: Mapping[str, str]) -> A
     fusion.load_state_dict(load_file(folder / "fusion" / "model.safetensors"), strict=True)
     if config.lora and not (folder / "adapter" / "adapter_model.safetensors").is_file():
         raise AdapterError(f"{folder}/adapter has no adapter_model.safetensors", expected="the LoRA that mmllm.json names")
-    return Adapter(config, fusion, folder, _factors(folder / FACTORS))
+    return Adapter(config, fusion, folder, _factors(folder / FACTORS), _match(folder / MATCH, fusion.config))
+
+
+def _match(file: Path, sizes: FusionConfig) -> Match | None:
+    from safetensors.torch import load_file
+
+    if not file.is_file():
+        return None
+    tensors = load_file(file)
+    match = Match(sizes.soft_tokens, sizes.lm_width, len(tensors["item.weight"]))
+    match.load_state_dict(tensors, strict=True)
+    return match.eval()
 
 
 def _factors(file: Path) -> Factors | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -60,6 +61,18 @@ def without(data: Interactions, splits: Sequence[Split]) -> Interactions:
     return data.where(np.array([p not in asked for p in pairs], dtype=bool))
 
 
+class Lists(Protocol):
+    """An endless deterministic sequence of examples."""
+
+    def make(self, n: int) -> RankList:
+        """The n-th list."""
+        ...
+
+    def __len__(self) -> int:
+        """How much there is to learn from: interactions, or requests."""
+        ...
+
+
 class RankLists:
     """An endless deterministic sequence of RankList over training interactions."""
 
@@ -78,6 +91,10 @@ class RankLists:
             Ease.fit(learned.where(self._fold[learned.user] != f).matrix, regularization=settings.regularization)
             for f in range(FOLDS)
         ]
+
+    def __len__(self) -> int:
+        """Interactions."""
+        return len(self.learned)
 
     def make(self, n: int) -> RankList:
         """The n-th list."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from mmllm.adapter import Factors
 from mmllm.data import ListSettings, RankList
 from mmllm.fusion import AttentionFusion
 from mmllm.lm import LanguageModel
-from mmllm.rerank import soft_prefix, soft_segment, zscore
+from mmllm.match import Match
+from mmllm.rerank import describe, joined, soft_prefix, soft_segment, text_prefix, text_segment, zscore
 from mmllm.store import Store
 from mmllm.types import MODALITIES
 from mmllm.validate import ndcg
@@ -33,6 +35,8 @@ class ItemFeatures:
     anchor: Tensor
     mask: Tensor
     titles: tuple[str, ...]
+    described: tuple[str, ...] = ()
+    """Title and attributes, as the text form reads them."""
 
     @classmethod
     def of(cls, store: Store, ids: Sequence[str], factors: Factors | None) -> ItemFeatures:
@@ -49,6 +53,7 @@ class ItemFeatures:
             torch.from_numpy(anchor),
             torch.from_numpy(mask),
             tuple(store.items[r].title for r in rows),
+            tuple(describe(store.items[r]) for r in rows),
         )
 
     def only(self, inputs: Sequence[str]) -> ItemFeatures:
@@ -89,16 +94,28 @@ class ItemFeatures:
 
 
 class RankModel(nn.Module):
-    """The LM with its LoRA, and the fusion, as one module for accelerate: lists -> scores."""
+    """The LM with its LoRA, the fusion and the match as one module for accelerate: lists -> the LM's scores at the readouts.
+
+    `share` is that of the readouts in the score that is used, the rest is the match's.
+    """
 
     def __init__(
-        self, lm: LanguageModel, fusion: AttentionFusion, items: ItemFeatures, *, form: str, retriever: float = 1.0
+        self,
+        lm: LanguageModel,
+        fusion: AttentionFusion,
+        items: ItemFeatures,
+        *,
+        form: str,
+        match: Match | None = None,
+        share: float = 1.0,
+        retriever: float = 1.0,
     ) -> None:
         super().__init__()
         self.retriever = nn.Parameter(torch.tensor(float(retriever)))
-        self.lm_module, self.fusion = lm.model, fusion
-        self.lm, self.items, self.form = lm, items, form
-        self._template = prompting.load("rerank_soft_prefix")
+        self.lm_module, self.fusion, self.match = lm.model, fusion, match
+        self.lm, self.items, self.form, self.share = lm, items, form, share
+        self._template = prompting.load("rerank_prefix" if form == "text" else "rerank_soft_prefix")
+        self._item = prompting.load("rerank_item")
 
     def soft(self, rows: Tensor, dropped: Tensor | None = None) -> Tensor:
         """Soft tokens [n, K, H] of items; `dropped` [n, inputs] hides some of what is there."""
@@ -110,35 +127,67 @@ class RankModel(nn.Module):
         values = {m: v[rows].to(device) for m, v in self.items.values.items()}
         return self.fusion(values, self.items.anchor[rows].to(device), mask.to(device)).soft
 
-    def forward(self, lists: Sequence[RankList], generator: torch.Generator | None = None, dropout: float = 0.0) -> list[Tensor]:
-        """Scores [N] of every list."""
+    def catalog(self, generator: torch.Generator | None = None, dropout: float = 0.0) -> Tensor:
+        """Soft tokens [I, K, H] of all items."""
+        rows = torch.arange(len(self.items.titles))
+        return self.soft(rows, self._dropped(len(rows), generator, dropout))
+
+    def _dropped(self, count: int, generator: torch.Generator | None, dropout: float) -> Tensor | None:
+        if generator is None:
+            return None
+        return torch.rand(count, self.items.mask.shape[1], generator=generator) < dropout
+
+    def _fused(self, lists: Sequence[RankList], generator: torch.Generator | None, dropout: float) -> dict[int, Tensor]:
+        """Item -> soft tokens [K, H] of all that the lists hold."""
         rows = np.unique(np.concatenate([np.concatenate([x.history, x.candidates]) for x in lists]))
-        place = {int(r): n for n, r in enumerate(rows)}
-        dropped = (
-            torch.rand(len(rows), self.items.mask.shape[1], generator=generator) < dropout if generator is not None else None
-        )
-        soft = self.soft(torch.from_numpy(rows), dropped)
+        soft = self.soft(torch.from_numpy(rows), self._dropped(len(rows), generator, dropout))
+        return dict(zip(rows.tolist(), soft, strict=True))
+
+    def forward(self, lists: Sequence[RankList], generator: torch.Generator | None = None, dropout: float = 0.0) -> list[Tensor]:
+        """The readouts' scores [N] of every list."""
+        if self.form == "text":
+            return self.lm.score_lists([self._as_text(one) for one in lists])
+        soft = self._fused(lists, generator, dropout)
         packed = []
         for one in lists:
             titled = self.form == "soft+title"
-            liked = soft[[place[int(i)] for i in one.history]]
             titles = [self.items.titles[i] for i in one.history] if titled else None
-            prefix = soft_prefix(self.lm, self._template, one.request or NEVER_LIKED, liked, titles)
-            segments = [
-                soft_segment(self.lm, soft[place[int(i)]], self.items.titles[i] if titled else None) for i in one.candidates
-            ]
+            prefix = soft_prefix(self.lm, self._template, one.request or NEVER_LIKED, _stack(soft, one.history), titles)
+            segments = [soft_segment(self.lm, soft[int(i)], self.items.titles[i] if titled else None) for i in one.candidates]
             packed.append((prefix, segments))
         return self.lm.score_lists(packed)
+
+    def _as_text(self, one: RankList) -> tuple[Tensor, list[Tensor]]:
+        prefix = text_prefix(self.lm, self._template, one.request or NEVER_LIKED, [self.items.titles[i] for i in one.history])
+        return prefix, [text_segment(self.lm, self._item, self.items.described[i]) for i in one.candidates]
+
+    def matched(self, lists: Sequence[RankList]) -> list[Tensor | None]:
+        """The match's scores [N] of every list; None where there is no match or nothing was liked."""
+        if self.match is None:
+            return [None] * len(lists)
+        soft = self._fused(lists, None, 0.0)
+        return [
+            self.match(_stack(soft, one.history), _stack(soft, one.candidates)) if len(one.history) else None for one in lists
+        ]
+
+
+def _stack(soft: Mapping[int, Tensor], rows: np.ndarray) -> Tensor:
+    """[n, K, H] of items, which may be none."""
+    if not len(rows):
+        return next(iter(soft.values())).new_zeros((0, *next(iter(soft.values())).shape))
+    return torch.stack([soft[int(i)] for i in rows])
 
 
 @dataclass(frozen=True)
 class Case:
-    """A user to rank for: history, the retrieved candidates with the retriever's scores, and which are liked later."""
+    """A user to rank for: history, the retrieved candidates with the retriever's scores, and which are liked later; or a request, and
+    which items answer it."""
 
     history: np.ndarray
     candidates: np.ndarray
     scores: np.ndarray
     targets: np.ndarray
+    request: str = ""
 
 
 def retrieved(cases: interactions.Cases, scores: np.ndarray, depth: int) -> list[Case]:
@@ -153,22 +202,50 @@ def retrieved(cases: interactions.Cases, scores: np.ndarray, depth: int) -> list
     return out
 
 
-def score_cases(model: RankModel, cases: Sequence[Case], batch: int = 4) -> list[np.ndarray]:
-    """The LM's scores [N] of every case's candidates."""
-    out: list[np.ndarray] = []
+Parts = tuple[np.ndarray | None, np.ndarray | None]
+"""(the readouts' scores [N], the match's [N]) of a case's candidates; None for what was not asked for or is not there."""
+
+
+def score_parts(model: RankModel, cases: Sequence[Case], batch: int = 4, *, readouts: bool = True) -> list[Parts]:
+    """Both parts of the score of every case."""
+    out: list[Parts] = []
     length = ListSettings.history
     with torch.no_grad():
         for start in range(0, len(cases), batch):
             part = cases[start : start + batch]
-            lists = [RankList(c.history[-length:], c.candidates, np.zeros(0), np.zeros(0)) for c in part]
-            out += [s.cpu().numpy() for s in model(lists)]
+            lists = [RankList(c.history[-length:], c.candidates, np.zeros(0), np.zeros(0), c.request) for c in part]
+            read = [s.cpu().numpy() for s in model(lists)] if readouts else [None] * len(lists)
+            whole = [
+                replace(one, history=c.history) for one, c in zip(lists, part, strict=True)
+            ]  # a match reads all that was liked
+            matched = [None if s is None else s.cpu().numpy() for s in model.matched(whole)]
+            out += list(zip(read, matched, strict=True))
     return out
+
+
+def score_cases(model: RankModel, cases: Sequence[Case], batch: int = 4) -> list[np.ndarray]:
+    """The scores [N] that are used, of every case's candidates: the readouts' and the match's by the model's share."""
+    parts = score_parts(model, cases, batch, readouts=model.share > 0)
+    return [joined(read, matched, model.share) for read, matched in parts]
 
 
 def blends(cases: Sequence[Case], scores: Sequence[np.ndarray], grid: Sequence[float] | None = None) -> dict[float, float]:
     """Weight w -> mean nDCG@10 of (1 - w) z(retriever) + w z(LM)."""
     weights_ = [round(0.05 * n, 2) for n in range(21)] if grid is None else list(grid)
     return {w: float(np.mean([case_ndcg(c, blend(c, s, w)) for c, s in zip(cases, scores, strict=True)])) for w in weights_}
+
+
+def choose(cases: Sequence[Case], parts: Sequence[Parts]) -> dict[str, Any]:
+    """nDCG@10 of the retriever, the readouts ("lm"), the match, and the best blend with its weight and share, over all cases."""
+    readouts, matched = all(r is not None for r, _ in parts), any(m is not None for _, m in parts)
+    shares = [round(0.1 * n, 1) for n in range(11)] if readouts and matched else [1.0 if readouts else 0.0]
+    found = {(share, w): value for share in shares for w, value in blends(cases, [joined(r, m, share) for r, m in parts]).items()}
+    # Of equals the simplest: the least weight, and then the least of the language model.
+    share, weight = max(found, key=lambda key: (round(found[key], 6), -key[1], -key[0]))
+    row: dict[str, Any] = {"retriever": round(found[shares[0], 0.0], 5)}
+    row |= {"lm": round(found[1.0, 1.0], 5)} if readouts else {}
+    row |= {"match": round(found[0.0, 1.0], 5)} if matched else {}
+    return row | {"blend": round(found[share, weight], 5), "weight": float(weight), "share": share}
 
 
 def blend(case: Case, scores: np.ndarray, weight: float) -> np.ndarray:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmllm import settings
+from mmllm.adapter import Adapter
 from mmllm.catalog import resolve_filters
 from mmllm.derive import adapter_folder, load_adapter, open_vectors
 from mmllm.encoders import Encoders
@@ -39,31 +40,14 @@ class Recommender:
     @classmethod
     def load(cls, index: PathLike, *, weight: float | None = None) -> Recommender:
         """Open an index folder. `weight` overrides the LM's share w in the final score."""
-        store = Store(Path(index))
-        preset = settings.preset(store.manifest.preset)
-        encoders = Encoders(preset, heads=store.heads)
-        fingerprints = encoders.fingerprints()
-        check_encoders(store.manifest, fingerprints)
-        folder = adapter_folder(store.folder, store.manifest.adapter)
-        adapter = load_adapter(folder, preset, store.manifest.widths, fingerprints, heads=store.manifest.heads)
-        if adapter.fingerprint != store.manifest.adapter_fingerprint:
-            raise MmllmError(
-                f"the index was fused with adapter {store.manifest.adapter_fingerprint}, this machine has {adapter.fingerprint}",
-                do=f"mmllm index build {store.manifest.catalog} --out {index}",
-            )
-        lm = LanguageModel.load(preset.lm)
+        retriever, adapter = _opened(index)
+        store, encoders = retriever.store, retriever.encoders
+        lm = LanguageModel.load(encoders.preset.lm)
         if adapter.lora:
             lm.attach_lora(adapter.lora)
         if weight is None:
             chosen = adapter.config.blend if adapter.config.blend is not None else store.manifest.blend.get("weight", 0.0)
             weight = float(chosen)
-        retriever = Retriever(
-            store=store,
-            vectors=open_vectors(store),
-            bm25=Bm25.open(store.payloads, store.folder / "bm25"),
-            encoders=encoders,
-            fusion=adapter.fusion,
-        )
         return cls(
             store=store,
             encoders=encoders,
@@ -106,9 +90,12 @@ class Recommender:
         """The head of the list is put to the LM; what it does not read keeps its place behind."""
         if self.reranker.weight == 0:
             return self.reranker.rank(query, candidates, encoded=encoded), "the LM's weight is 0: the retriever's order stands"
-        if not encoded.words and not query.liked:
+        reads = self.reranker.adapter.config.reads
+        if not (encoded.words and "words" in reads) and not (query.liked and "liked" in reads):
             plain = replace_weight(self.reranker, 0.0)
-            return plain.rank(query, candidates, encoded=encoded), "no words for the LM to judge by: the retriever's order stands"
+            missing = {"words": "words", "liked": "liked items"}
+            why = f"no {' or '.join(missing[r] for r in reads)} for the LM to judge by: the retriever's order stands"
+            return plain.rank(query, candidates, encoded=encoded), why
         preset = self.encoders.preset
         head = preset.text_candidates if self.reranker.adapter.config.form == "text" else preset.candidates
         ranked = self.reranker.rank(query, candidates[:head], encoded=encoded)
@@ -126,6 +113,28 @@ class Recommender:
     def close(self) -> None:
         """Give Chroma's folder back to other processes."""
         self.retriever.vectors.close()
+
+
+def open_retriever(index: PathLike) -> Retriever:
+    """The retriever of an index folder, without a language model."""
+    return _opened(index)[0]
+
+
+def _opened(index: PathLike) -> tuple[Retriever, Adapter]:
+    store = Store(Path(index))
+    preset = settings.preset(store.manifest.preset)
+    encoders = Encoders(preset, heads=store.heads)
+    fingerprints = encoders.fingerprints()
+    check_encoders(store.manifest, fingerprints)
+    folder = adapter_folder(store.folder, store.manifest.adapter)
+    adapter = load_adapter(folder, preset, store.manifest.widths, fingerprints, heads=store.manifest.heads)
+    if adapter.fingerprint != store.manifest.adapter_fingerprint:
+        raise MmllmError(
+            f"the index was fused with adapter {store.manifest.adapter_fingerprint}, this machine has {adapter.fingerprint}",
+            do=f"mmllm index build {store.manifest.catalog} --out {index}",
+        )
+    bm25 = Bm25.open(store.payloads, store.folder / "bm25")
+    return Retriever(store=store, vectors=open_vectors(store), bm25=bm25, encoders=encoders, fusion=adapter.fusion), adapter
 
 
 def replace_weight(reranker: Reranker, weight: float) -> Reranker:

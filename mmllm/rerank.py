@@ -18,16 +18,16 @@ from mmllm.adapter import Adapter
 from mmllm.catalog import NAMES, as_text
 from mmllm.errors import QueryError
 from mmllm.lm import LanguageModel
-from mmllm.retrieve import EncodedQuery
+from mmllm.retrieve import EncodedQuery, words
 from mmllm.settings import MAX_QUERY_CHARS
 from mmllm.store import Store
 from mmllm.types import MODALITIES, Candidate, Item, PathLike, Query, Ranked
 
-ITEM_TOKENS = 24
+ITEM_TOKENS = 32
 """How much of a candidate the LM reads when candidates enter as text."""
 TITLE_TOKENS = 12
 LIKED, LIKED_AS_TEXT = 20, 8
-"""How many liked items, the latest, the prefix holds."""
+"""How many liked items, the latest, the prefix holds; a match reads all."""
 
 
 class Reranker:
@@ -81,8 +81,16 @@ class Reranker:
         ]
 
     def score(self, query: Query, rows: Sequence[int], *, words: str | None = None) -> np.ndarray:
-        """logit(yes) - logit(no) per row [N], in one packed pass."""
-        return self.lm.score(self.prefix(query, words=words), [self.segment(r) for r in rows]).numpy()
+        """[N]: logit(yes) - logit(no) per row, in one packed pass; joined with the adapter's match where something is liked."""
+        config, matched = self.adapter.config, None
+        if self.adapter.match is not None and query.liked:
+            soft = torch.from_numpy(self.store.fused["soft"])
+            with torch.inference_mode():
+                matched = self.adapter.match(soft[self.store.rows(list(query.liked))], soft[list(rows)]).numpy()
+        if matched is not None and config.readout == 0:
+            return matched
+        read = self.lm.score(self.prefix(query, words=words), [self.segment(r) for r in rows]).numpy()
+        return joined(read, matched, config.readout)
 
     def prefix(self, query: Query, *, words: str | None = None) -> Tensor:
         """The shared part [P, H]: the task, the request, and liked items by title (with soft tokens in a soft form)."""
@@ -92,8 +100,7 @@ class Reranker:
         liked = self.store.rows(list(query.liked))[-LIKED:]
         request = request or "something like what was liked before"
         if self.adapter.config.form == "text":
-            lines = "".join(f"Liked before: {self.store.items[r].title}\n" for r in liked[-LIKED_AS_TEXT:])
-            return self.lm.embed(self.lm.tokens(self._prefix.render(request=request, liked=lines)))
+            return text_prefix(self.lm, self._prefix, request, [self.store.items[r].title for r in liked])
         titles = [self.store.items[r].title for r in liked] if self.adapter.config.form == "soft+title" else None
         return soft_prefix(self.lm, self._soft_prefix, request, torch.from_numpy(self.store.fused["soft"][liked]), titles)
 
@@ -103,11 +110,7 @@ class Reranker:
         if self.adapter.config.form != "text":
             title = item.title if self.adapter.config.form == "soft+title" else None
             return soft_segment(self.lm, torch.from_numpy(self.store.fused["soft"][row]), title)
-        marker = "\u2063ITEM\u2063"
-        head, tail = self._item.render(item=marker).split(marker)
-        # The blank belongs to the word after it, as tokenizers have it; the turn markers behind it ask for an answer.
-        words = self.lm.tokens(f" {prompting.neutralise(describe(item))}")[:ITEM_TOKENS]
-        return self.lm.embed([*self.lm.tokens(head.rstrip()), *words, *self.lm.tokens(tail)])
+        return text_segment(self.lm, self._item, describe(item))
 
     def shares(self, row: int, encoded: EncodedQuery | None) -> dict[str, float]:
         """Each modality's share in the match of this item with the query; sums to 1.
@@ -125,6 +128,21 @@ class Reranker:
         if total <= 0:
             return {}
         return {m: round(float(a / total), 4) for m, a in zip(MODALITIES, attention, strict=True) if a > 0}
+
+
+def text_prefix(lm: LanguageModel, template: prompting.Template, request: str, titles: Sequence[str]) -> Tensor:
+    """The shared part [P, H] in the text form: the task, the request, the latest liked items by title."""
+    lines = "".join(f"Liked before: {title}\n" for title in titles[-LIKED_AS_TEXT:])
+    return lm.embed(lm.tokens(template.render(request=request, liked=lines)))
+
+
+def text_segment(lm: LanguageModel, template: prompting.Template, description: str) -> Tensor:
+    """One candidate [L, H] in the text form: its words and the turn that asks for an answer."""
+    marker = "\u2063ITEM\u2063"
+    head, tail = template.render(item=marker).split(marker)
+    # The blank belongs to the word after it, as tokenizers have it; the turn markers behind it ask for an answer.
+    read = lm.tokens(f" {prompting.neutralise(description)}")[:ITEM_TOKENS]
+    return lm.embed([*lm.tokens(head.rstrip()), *read, *lm.tokens(tail)])
 
 
 def soft_prefix(
@@ -152,9 +170,22 @@ def _title(lm: LanguageModel, title: str) -> Tensor:
 
 
 def describe(item: Item) -> str:
-    """Title and a few attributes, as the LM reads them."""
-    shown = [as_text(v) for n, v in item.attributes.items() if n != NAMES][:3]
+    """Title and attributes, as the LM reads them; what the title says already is not said twice."""
+    said = set(words(item.title))
+    texts = [as_text(v) for n, v in item.attributes.items() if n != NAMES]
+    shown = [t for t in texts if not set(words(t)) <= said][:8]
     return f"{item.title} ({', '.join(shown)})" if shown else item.title
+
+
+def joined(read: np.ndarray | None, matched: np.ndarray | None, share: float) -> np.ndarray:
+    """The readouts' scores [N] and the match's as one: z-scores by `share` of the readouts, or the one that is there or alone counts."""
+    if matched is None or share == 1:
+        if read is None:
+            raise ValueError("neither readouts nor a match")
+        return read
+    if read is None or share == 0:
+        return matched
+    return share * zscore(read) + (1 - share) * zscore(matched)
 
 
 def zscore(values: np.ndarray) -> np.ndarray:

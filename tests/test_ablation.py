@@ -18,11 +18,11 @@ class Reads:
     """Scores by the text alone, where it is there."""
 
     def __init__(self):
-        self.items, self.inputs = features(), ("text", "image", "audio")
+        self.items, self.inputs, self.share = features(), ("text", "image", "audio"), 1.0
 
     def reading(self, items):
         return lambda cases: [
-            torch.where(items.mask[c.candidates, 0], items.values["text"][c.candidates, 0], 0.0).numpy() for c in cases
+            (torch.where(items.mask[c.candidates, 0], items.values["text"][c.candidates, 0], 0.0).numpy(), None) for c in cases
         ]
 
 

@@ -88,16 +88,24 @@ def test_known_and_new_users_apart():
 
 
 class Oracle:
-    """Knows which candidate is right."""
+    """Its readouts know which candidate is right, its match which is wrong."""
 
     def __call__(self, cases):
-        return [np.isin(c.candidates, c.targets).astype(float) for c in cases]
+        right = [np.isin(c.candidates, c.targets).astype(float) for c in cases]
+        return [(r, -r) for r in right]
 
 
 def test_a_reranker_cannot_find_what_was_not_retrieved(split):
     base = tune(GRIDS["popularity"], split)
-    found = rerank(base.scores_test, split.test, Oracle(), depth=5, weight=0.5)
-    best = measure(found.alone, split.test, split.refit.counts)
+    tuning, asked = (base.scores_validation, split.validation), (base.scores_test, split.test)
+    found = rerank(tuning, asked, Oracle(), depth=5)
+    best = measure(found.scores["alone"], split.test, split.refit.counts)
+    # What validation says is followed: the readouts have all of the share, and a match that misleads has no weight.
+    assert found.about["blend"]["share"] > 0.5 and found.about["match blend"]["weight"] == 0
+    assert (
+        measure(found.scores["blend"], split.test, split.refit.counts).values["ndcg@10"].mean() == best.values["ndcg@10"].mean()
+    )
+    assert (found.scores["match"] != found.scores["alone"]).any()
     assert best.values["recall@10"].mean() >= found.candidate_recall and best.values["mrr@10"].mean() >= found.candidate_recall
     top = measure(base.scores_test, split.test, split.refit.counts).top
     # What was not read keeps its place behind what was.

@@ -130,7 +130,7 @@ def test_untrained_adapter_scores_as_the_base_model(recommender):
     r = recommender.reranker
     query = Query(text="an animal")
     row = recommender.store.row["dog"]
-    text = r._prefix.render(request="an animal", liked="") + "Item:" + " A brown dog (animal, brown, 10)"[:24]
+    text = r._prefix.render(request="an animal", liked="") + "Item:" + " A brown dog (animal, 10)"[:32]
     text += "<|im_end|>\n<|im_start|>assistant\n"
     with torch.inference_mode():
         logits = r.lm.model(torch.tensor([r.lm.tokens(text)])).logits[0, -1]

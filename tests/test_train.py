@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from mmllm.build import build_index
 from mmllm.data import RankList
 from mmllm.errors import MmllmError
 from mmllm.lm import LanguageModel
-from mmllm.rank_model import Case, blend, case_ndcg, retrieved, score_cases
-from mmllm.train import Recipe, list_loss, prepare, rate, run
+from mmllm.rank_model import Case, ItemFeatures, blend, case_ndcg, retrieved, score_cases
+from mmllm.recipe import Recipe
+from mmllm.rerank import Reranker
+from mmllm.train import list_loss, prepare, rate, run
 
 RECIPE = """
 name = "shop"
@@ -58,8 +61,10 @@ def recipe(folder, more="", name="recipe.toml"):
 
 
 def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
-    found = run(recipe(tmp_path), tmp_path / "adapter")
-    assert found["step"] == 6 and {"loss", "retriever", "lm", "blend", "weight"} <= set(found)
+    file = recipe(tmp_path)
+    file.write_text(file.read_text() + "[match]\nepochs = 2\nwidth = 8\nbatch = 4\n")
+    found = run(file, tmp_path / "adapter")
+    assert found["step"] in (3, 6) and {"retriever", "lm", "match", "blend", "weight", "share"} <= set(found)
     adapter = tmp_path / "adapter"
     assert {
         "mmllm.json",
@@ -70,7 +75,8 @@ def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
         "adapter",
         "fusion",
         "collaborative.safetensors",
-    } <= {p.name for p in adapter.iterdir()} and not (adapter / ".checkpoint").exists()
+        "match.safetensors",
+    } <= {p.name for p in adapter.iterdir()} and not [p for p in adapter.iterdir() if p.name.startswith(".")]
     assert len((adapter / "metrics.jsonl").read_text().splitlines()) == 2
     build_index(liked, tmp_path / "served", preset="tiny", adapter=adapter)
     opened = Recommender.load(tmp_path / "served")
@@ -82,15 +88,25 @@ def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
         )
         setup = prepare(Recipe.read(adapter / "recipe.toml"), tmp_path)
         ids = setup.lists.learned.items
-        # The trained weights into the training path:
+        # The trained weights into the training path; axes of equal weight may come out turned when factors are computed again.
+        setup.model.items = ItemFeatures.of(opened.store, ids, reranker.adapter.factors).only(setup.recipe.inputs)
         setup.model.fusion.load_state_dict(load_file(adapter / "fusion" / "model.safetensors"))
+        setup.model.match.load_state_dict(load_file(adapter / "match.safetensors"))
         setup.model.lm.detach_lora()
         setup.model.lm.attach_lora(adapter / "adapter")
         setup.model.lm_module = setup.model.lm.model
         case = Case(np.array([0, 3]), np.array([1, 2, 5, 7]), np.zeros(4), np.array([5]))
-        trained = score_cases(setup.model.eval(), [case])[0]
-        served = reranker.score(Query(liked=[ids[0], ids[3]]), opened.store.rows([ids[i] for i in case.candidates]))
-        np.testing.assert_allclose(trained, served, atol=1e-4)
+        rows, query = opened.store.rows([ids[i] for i in case.candidates]), Query(liked=[ids[0], ids[3]])
+        for share in (0.0, 0.4, 1.0):  # the match alone, both, the readouts alone
+            setup.model.share = share
+            config = replace(reranker.adapter.config, readout=share)
+            served = Reranker(store=opened.store, lm=reranker.lm, adapter=replace(reranker.adapter, config=config), weight=1.0)
+            trained = score_cases(setup.model.eval(), [case])[0]
+            # z-scores of a tiny model's readouts, which hardly differ, multiply what differs by rounding.
+            np.testing.assert_allclose(trained, served.score(query, rows), atol=5e-3 if share == 0.4 else 1e-4)
+        # It learned from likes: words alone keep the retriever's order, and it is said.
+        notes = opened.recommend(Query(text="something red"), k=3).notes
+        assert reranker.weight == 0 or any("no liked items" in note for note in notes)
         assert opened.recommend(Query(liked=[ids[0]]), k=3).recommendations
     finally:
         opened.close()
@@ -98,10 +114,11 @@ def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
 
 def test_a_resumed_run_is_the_uninterrupted_one(liked, shop_index, tmp_path):
     file = recipe(tmp_path)
+    file.write_text(file.read_text() + "[match]\nepochs = 2\nwidth = 8\nbatch = 4\n")
     run(file, tmp_path / "whole")
-    for stop in (2, 1, None):  # stopped at step 2, which is no validation step, and at 3
+    for stop in (1, 2, 1, None):  # stopped after the match's first epoch, at step 2, which is no validation step, and at 3
         run(file, tmp_path / "parts", stop_after=stop)
-    for name in ("fusion/model.safetensors", "adapter/adapter_model.safetensors"):
+    for name in ("fusion/model.safetensors", "adapter/adapter_model.safetensors", "match.safetensors"):
         whole, parts = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
         assert all(torch.allclose(whole[k], parts[k], atol=1e-6) for k in whole)
     one, other = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("whole", "parts"))
@@ -125,6 +142,18 @@ def test_without_lora_only_the_fusion_is_trained(liked, shop_index, tmp_path):
     assert json.loads((tmp_path / "adapter" / "mmllm.json").read_text())["lora"] is False
 
 
+def test_a_match_alone_needs_no_language_model(liked, shop_index, tmp_path, monkeypatch):
+    file = recipe(tmp_path)
+    file.write_text(
+        file.read_text().replace("steps = 6", "steps = 0") + "[match]\nepochs = 12\nwidth = 8\nbatch = 4\nrate = 0.01\n"
+    )
+    monkeypatch.setattr(LanguageModel, "score_lists", lambda *_: pytest.fail("the language model was asked"))
+    found = run(file, tmp_path / "adapter")
+    rows = [json.loads(line) for line in (tmp_path / "adapter" / "match.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.05 and found["share"] == 0 and "lm" not in found
+    assert not (tmp_path / "adapter" / "adapter").exists() and not (tmp_path / "adapter" / ".match").exists()
+
+
 def test_lists_in_one_padded_pass_score_as_alone(tiny):
     lm = LanguageModel.load(settings.preset("tiny").lm)
     generator = torch.Generator().manual_seed(0)
@@ -141,10 +170,12 @@ def test_lists_in_one_padded_pass_score_as_alone(tiny):
 def test_a_bad_recipe_is_named(tmp_path):
     for text, word in (
         ("nonsense", "cannot be read"),
-        ('name = "x"', "no 'index'"),
+        ('name = "x"', "neither of"),
         ('name = "x"\nindex = "i"\nstep = 3', "'step' is not known"),
         ('name = "x"\nindex = "i"\nsplits = ["mine"]', "split 'mine'"),
         ('name = "x"\nindex = "i"\nform = "text"', "form 'text'"),
+        ('name = "x"\nindex = "i"\nindexes = ["j"]', "both of"),
+        ('name = "x"\nindex = "i"\n[match]\nsteps = 3', "'steps' is not known"),
         ('name = "x"\nindex = "i"\n[lists]\nlength = 3', "'length' is not known"),
     ):
         file = tmp_path / "r.toml"

@@ -1,0 +1,125 @@
+"""Match: how well an item follows a history, by soft tokens alone. A score beside the language model's, and what the fusion is first trained by.
+
+A user is the last liked item and the mean of the liked ones, each through a linear map; an item is its soft tokens through another; the score
+is their product over sqrt(width). Trained as SASRec is (Kang and McAuley 2018, https://arxiv.org/abs/1808.09781): every place of a history
+predicts the next liked items by a softmax over the whole catalog. There is no table of items: an item is what the fusion makes of its
+features, so that one nobody liked has a score too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class MatchSettings:
+    """`[match]` of a recipe. epochs: 0 leaves the stage out; length: of a window of history; ahead: how many of the next likes count,
+    each `decay` times the one before; beside: weight of this loss while packed lists are learned."""
+
+    epochs: int = 0
+    width: int = 128
+    length: int = 50
+    ahead: int = 1
+    decay: float = 0.8
+    batch: int = 16
+    rate: float = 1e-3
+    dropout: float = 0.2
+    weight_decay: float = 0.05
+    beside: float = 0.5
+
+
+class Match(nn.Module):
+    """Soft tokens of what was liked and of candidates -> scores."""
+
+    def __init__(self, soft_tokens: int, lm_width: int, width: int) -> None:
+        super().__init__()
+        size = soft_tokens * lm_width
+        self.last, self.mean = nn.Linear(size, width), nn.Linear(size, width, bias=False)
+        self.item = nn.Linear(size, width, bias=False)
+        for part in (self.last, self.mean, self.item):
+            nn.init.normal_(part.weight, std=size**-0.5)
+        nn.init.zeros_(self.last.bias)
+
+    def items(self, soft: Tensor, dropout: float = 0.0) -> Tensor:
+        """[..., K, H] -> [..., width]."""
+        return self.item(F.dropout(_flat(soft), dropout, training=dropout > 0))
+
+    def users(self, soft: Tensor, dropout: float = 0.0) -> Tensor:
+        """Histories [B, L, K, H], oldest first -> the user after every place, [B, L, width]."""
+        flat = _flat(soft)
+        counts = torch.arange(1, flat.shape[1] + 1, device=flat.device).view(1, -1, 1)
+        mean = flat.cumsum(1) / counts
+        train = dropout > 0
+        return self.last(F.dropout(flat, dropout, training=train)) + self.mean(F.dropout(mean, dropout, training=train))
+
+    def forward(self, liked: Tensor, candidates: Tensor) -> Tensor:
+        """liked [n, K, H], candidates [N, K, H] -> [N]; zeros without a like."""
+        if not len(liked):
+            return candidates.new_zeros(len(candidates))
+        return self.items(candidates) @ self.users(liked.unsqueeze(0))[0, -1] * self.scale
+
+    @property
+    def scale(self) -> float:
+        """1 / sqrt(width)."""
+        return float(self.item.out_features**-0.5)
+
+
+def _flat(soft: Tensor) -> Tensor:
+    flat = soft.flatten(-2)
+    return F.layer_norm(flat, flat.shape[-1:])
+
+
+def windows(sequences: Sequence[np.ndarray], length: int) -> list[np.ndarray]:
+    """Histories cut from their end into windows of `length` + 1 items, the first of them only asked from, the last only asked for."""
+    out = []
+    for sequence in (s for s in sequences if len(s) >= 2):
+        out += [sequence[max(0, end - length - 1) : end] for end in range(len(sequence), 1, -length)]
+    return out
+
+
+def batches(found: Sequence[np.ndarray], size: int, rng: np.random.Generator) -> Iterator[Tensor]:
+    """Windows in random order, padded at the right with -1, [B, L + 1]."""
+    order = rng.permutation(len(found))
+    for start in range(0, len(order), size):
+        yield padded([found[n] for n in order[start : start + size]])
+
+
+def padded(rows: Sequence[np.ndarray]) -> Tensor:
+    """[B, longest], -1 where there is nothing."""
+    out = torch.full((len(rows), max(map(len, rows))), -1)
+    for n, row in enumerate(rows):
+        out[n, : len(row)] = torch.from_numpy(np.asarray(row))
+    return out
+
+
+def next_loss(match: Match, table: Tensor, rows: Tensor, offset: Tensor, settings: MatchSettings) -> Tensor:
+    """Cross-entropy of the next likes. table: soft tokens of the whole catalog [I, K, H]; rows [B, L + 1]; offset [I], added to all scores."""
+    users = match.users(table[rows[:, :-1].clamp(min=0)], settings.dropout)
+    logits = (users @ match.items(table, settings.dropout).T * match.scale + offset).log_softmax(-1)
+    total, weight = logits.new_zeros(()), 0.0
+    for n in range(settings.ahead):
+        wanted = rows[:, 1 + n :]
+        there = wanted >= 0
+        share = settings.decay**n
+        found = logits[:, : wanted.shape[1]].gather(-1, wanted.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        total = total - share * found[there].sum()
+        weight += share * int(there.sum())
+    return total / weight
+
+
+def popularity(counts: np.ndarray) -> Tensor:
+    """log(count + 1), centred: what everybody's scores begin with while the match is trained, so that it learns taste and not fashion."""
+    value = torch.log(torch.from_numpy(np.asarray(counts)).float() + 1)
+    return value - value.mean()
+
+
+def parameters(*modules: nn.Module) -> list[Any]:
+    """What of these is trained."""
+    return [p for m in modules for p in m.parameters() if p.requires_grad]

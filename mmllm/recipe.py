@@ -1,0 +1,89 @@
+"""recipe.toml: everything that a training run is determined by, read and checked."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mmllm import interactions, settings
+from mmllm.data import ListSettings
+from mmllm.errors import MmllmError
+from mmllm.fusion import KINDS
+from mmllm.match import MatchSettings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """recipe.toml. Paths are relative to the file.
+
+    With `index`, it learns from the interactions of that index's catalog, and `splits` name what must never be learned
+    (`mmllm.interactions.SPLITS`). With `indexes`, it learns from requests made from the items of these, and is validated on made requests.
+    inputs: what the fusion reads, of text, image, audio, collaborative. noise: of those, which are replaced by noise of the same moments, to
+    ask whether they matter. A stage is left out where its count is 0: `match.epochs`, `steps`.
+    """
+
+    name: str
+    index: str = ""
+    indexes: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ("global-time", "leave-last-out")
+    inputs: tuple[str, ...] = ("text", "image", "audio", "collaborative")
+    noise: tuple[str, ...] = ()
+    form: str = "soft"
+    fusion: str = "attention"
+    """attention, gated, concat or mean."""
+    soft_tokens: int = 1
+    collaborative: int = 64
+    steps: int = 1000
+    batch: int = 4
+    lora_rank: int = 8
+    """0 leaves the LM as it is: soft tokens alone are trained."""
+    lora_targets: tuple[str, ...] = ("q_proj", "v_proj")
+    lora_rate: float = 5e-4
+    fusion_rate: float = 1e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    modality_dropout: float = 0.15
+    retriever: float = 1.0
+    """How much of the retriever's z-score is added to the LM's score in the loss, at first: it is learned."""
+    alone: float = 0.3
+    """Weight of the loss of the LM's score alone."""
+    validate_every: int = 200
+    validation_cases: int = 60
+    validation_candidates: int = 30
+    seed: int = settings.SEED
+    requests: int = 2000
+    """How many requests are made of each of `indexes`; a tenth validates."""
+    lists: ListSettings = field(default_factory=ListSettings)
+    match: MatchSettings = field(default_factory=MatchSettings)
+
+    @classmethod
+    def read(cls, file: Path) -> Recipe:
+        """Parse and check; an unknown name is refused."""
+        try:
+            row = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise MmllmError(f"{file} cannot be read as a recipe: {error}", expected="TOML") from None
+        lists, match = row.pop("lists", {}), row.pop("match", {})
+        for given, known, where in ((row, cls, ""), (lists, ListSettings, "[lists] "), (match, MatchSettings, "[match] ")):
+            if unknown := set(given) - {f.name for f in fields(known)}:
+                raise MmllmError(
+                    f"{file}: {where}{sorted(unknown)[0]!r} is not known", expected=", ".join(f.name for f in fields(known))
+                )
+        if "name" not in row:
+            raise MmllmError(f"{file} has no 'name'", expected="name = ...")
+        if ("index" in row) == ("indexes" in row):
+            raise MmllmError(
+                f"{file} has {'both' if 'index' in row else 'neither'} of 'index' and 'indexes'", expected="one of them"
+            )
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+        recipe = cls(**values, lists=ListSettings(**lists), match=MatchSettings(**match))
+        if unknown := set(recipe.splits) - set(interactions.SPLITS):
+            raise MmllmError(f"{file}: split {sorted(unknown)[0]!r}", expected=", ".join(interactions.SPLITS))
+        if recipe.fusion not in KINDS:
+            raise MmllmError(f"{file}: fusion {recipe.fusion!r}", expected=", ".join(KINDS))
+        forms = ("soft", "soft+title") if recipe.index else ("text", "soft", "soft+title")
+        if recipe.form not in forms:
+            raise MmllmError(f"{file}: form {recipe.form!r}", expected=" or ".join(forms))
+        return recipe

@@ -1,0 +1,44 @@
+"""The match by hand: windows, users after every place, the loss over the whole catalog."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mmllm.match import Match, MatchSettings, next_loss, padded, popularity, windows
+
+
+def test_a_history_is_cut_from_its_end_and_every_item_but_the_first_is_asked_for_once():
+    found = windows([np.arange(7), np.array([9]), np.array([4, 5])], 3)
+    assert [w.tolist() for w in found] == [[3, 4, 5, 6], [0, 1, 2, 3], [4, 5]]
+    asked = [i for w in found for i in w[1:].tolist()]
+    assert sorted(asked) == [1, 2, 3, 4, 5, 5, 6]
+
+
+def test_a_user_after_a_place_has_seen_what_stands_before_it_only():
+    match = Match(1, 6, 4)
+    soft = torch.randn(1, 5, 1, 6, generator=torch.Generator().manual_seed(0))
+    whole = match.users(soft)
+    for n in range(1, 6):
+        assert torch.allclose(match.users(soft[:, :n])[:, -1], whole[:, n - 1], atol=1e-6)
+    candidates = torch.randn(3, 1, 6, generator=torch.Generator().manual_seed(1))
+    scores = match(soft[0], candidates)
+    want = [float((match.items(c) @ whole[0, -1]).detach()) / 2 for c in candidates]
+    assert scores.tolist() == pytest.approx(want, abs=1e-5)
+    assert match(soft[0, :0], candidates).tolist() == [0, 0, 0]
+
+
+def test_the_loss_is_the_cross_entropy_of_what_was_liked_next():
+    match, options = Match(1, 6, 4), MatchSettings(dropout=0.0, ahead=2, decay=0.5)
+    table = torch.randn(4, 1, 6, generator=torch.Generator().manual_seed(0))
+    rows = padded([np.array([0, 1, 2]), np.array([3, 0])])
+    offset = popularity(np.array([5, 1, 0, 2]))
+    terms, weights = [], []
+    for sequence in ([0, 1, 2], [3, 0]):
+        for at in range(len(sequence) - 1):
+            scores = (match(table[sequence[: at + 1]], table) + offset).log_softmax(-1)
+            for n, item in enumerate(sequence[at + 1 : at + 3]):
+                terms.append(-(0.5**n) * float(scores[item].detach()))
+                weights.append(0.5**n)
+    assert float(next_loss(match, table, rows, offset, options).detach()) == pytest.approx(sum(terms) / sum(weights), abs=1e-5)

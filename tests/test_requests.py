@@ -1,0 +1,84 @@
+"""Requests made of items: who answers, and a text adapter trained on them from end to end, with tiny models."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mmllm import Query, Recommender
+from mmllm.build import build_index
+from mmllm.data import ListSettings
+from mmllm.rank_model import Case
+from mmllm.requests import RequestLists, facets, make
+from mmllm.train import run
+from mmllm.types import Item
+
+ITEMS = tuple(
+    Item(f"{kind}{n}", f"A {kind}", "", {"kind": kind, "colour": ("red", "blue")[n % 2], "price": n}, None, ())
+    for kind in ("cup", "hat", "ball")
+    for n in range(8)
+)
+
+
+def test_every_item_that_has_all_that_is_named_answers():
+    made = make(ITEMS, count=40, seed=3)
+    assert len(made) == 40 == len({m.text for m in made})
+    for request in made:
+        assert 1 <= len(request.relevant) <= round(0.1 * len(ITEMS)) or len(request.relevant) == 1
+        said = {w.strip(",.?!") for w in request.text.split()}
+        for row, item in enumerate(ITEMS):
+            values = {v for v in facets(item).values() if v in said}
+            named = {v for v in ("cup", "hat", "ball", "red", "blue", *map(str, range(8))) if v in said}
+            assert (named <= values) == (row in request.relevant)
+
+
+def test_a_list_holds_what_answers_and_what_does_not():
+    case = Case(np.zeros(0, dtype=int), np.arange(10), np.arange(10.0)[::-1], np.array([2, 5, 30]), "a red cup")
+    useless = Case(np.zeros(0, dtype=int), np.arange(3), np.arange(3.0), np.array([7]), "nothing that was found answers")
+    lists = RequestLists([case, useless], ListSettings(candidates=6, positives=1))
+    assert len(lists) == 1
+    for n in range(20):
+        one = lists.make(n)
+        assert len(one.candidates) == 6 == len(set(one.candidates.tolist())) and one.request == "a red cup"
+        assert one.gains.sum() == pytest.approx(1) and set(one.candidates[one.gains > 0].tolist()) <= {2, 5}
+        assert np.isin([2, 5], one.candidates[one.gains == 0]).sum() == 0
+
+
+def test_a_text_adapter_learns_from_requests_and_is_served(shop, shop_index, tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text(
+        f'''
+name = "asked"
+indexes = ["{shop_index}", "{shop_index}"]
+inputs = ["text"]
+form = "text"
+steps = 4
+batch = 2
+lora_rank = 2
+requests = 30
+validate_every = 2
+validation_cases = 4
+validation_candidates = 6
+[lists]
+candidates = 4
+positives = 1
+depth = 8
+'''
+    )
+    found = run(file, tmp_path / "adapter")
+    assert {"retriever", "lm", "blend", "requests", "catalogs"} <= set(found) and found["share"] == 1
+    config = json.loads((tmp_path / "adapter" / "mmllm.json").read_text())
+    assert config["form"] == "text" and config["reads"] == ["words"] and config["lora"]
+    build_index(shop, tmp_path / "served", preset="tiny", adapter=tmp_path / "adapter")
+    opened = Recommender.load(tmp_path / "served", weight=0.5)
+    try:
+        assert "rerank:lm" in opened.recommend(Query(text="something red"), k=3).stages
+        # A base model scores otherwise: the LoRA is really on.
+        query, ids = Query(text="something red"), [i.id for i in opened.store.items][:4]
+        own = [r.scores["lm"] for r in opened.reranker.rank(query, ids)]
+        opened.reranker.lm.detach_lora()
+        assert own != pytest.approx([r.scores["lm"] for r in opened.reranker.rank(query, ids)], abs=1e-7)
+    finally:
+        opened.close()
