@@ -232,6 +232,40 @@ def requests(
 
 @app.command()
 @guarded
+def labels(
+    index: Annotated[Path, typer.Argument(help="An index, such as of one CSV.")],
+    file: Annotated[Path, typer.Argument(help="A CSV with an id and a label per item.")],
+    label: Annotated[str, typer.Option(help="The column to predict; the catalog must not have it.")] = "label",
+    id_column: Annotated[str, typer.Option("--id", help="The column of the items' ids.")] = "id",
+    split: Annotated[str, typer.Option(help="ratio:SHARE that is learned from.")] = "ratio:0.8",
+    out: Annotated[Path | None, typer.Option(help="The JSON to write.")] = None,
+) -> None:
+    """Predict a label of the items from their features: accuracy, recall, AUC, by modality and fused."""
+    from eval.labels import predict, read, share
+
+    store = Store(index)
+    found = predict(store, read(file, store, id_column=id_column, label=label), ratio=share(split))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps({"label": label, "split": split} | found | machine(("scikit-learn", "torch")), indent=1))
+    typer.echo(json.dumps(found, indent=1))
+
+
+@app.command()
+@guarded
+def plot(
+    result: Annotated[Path, typer.Argument(help="What rank, dialogues, requests or ablate wrote.")],
+    out: Annotated[Path | None, typer.Option(help="Path without an ending; beside the result if left out.")] = None,
+) -> None:
+    """Draw a result: PNG and SVG."""
+    from eval.plots import draw
+
+    for file in draw(json.loads(result.read_text()), out or result.with_suffix("")):
+        typer.echo(str(file))
+
+
+@app.command()
+@guarded
 def explanations(
     index: Annotated[Path, typer.Argument(help="An index.")],
     out: Annotated[Path, typer.Option(help="The JSON to write.")],
