@@ -22,8 +22,8 @@ from mmllm.fusion import FusionConfig, build
 from mmllm.lm import LanguageModel
 from mmllm.rank_model import ItemFeatures, RankModel
 from mmllm.rerank import describe
+from mmllm.stages import list_loss
 from mmllm.store import Store
-from mmllm.train import list_loss
 from mmllm.types import MODALITIES
 
 LISTS, CANDIDATES, HISTORY, ROUNDS = 4, 20, 20, 5

@@ -114,6 +114,12 @@ class LanguageModel:
         ).last_hidden_state
         return [self._yes_minus_no(h[p[3].to(device)]) for h, p in zip(hidden, packs, strict=True)]
 
+    def logits(self, embeds: Tensor) -> Tensor:
+        """Next-token logits [B, T, V] of embeddings [B, T, H], causal, with gradients; for a loss of language."""
+        hidden = self._decoder()(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        return logits
+
     def _yes_minus_no(self, hidden: Tensor) -> Tensor:
         """Only two rows of the output matrix are needed, not the vocabulary."""
         head = self.model.get_output_embeddings()

@@ -12,6 +12,7 @@ from mmllm.data import ListSettings
 from mmllm.errors import MmllmError
 from mmllm.fusion import KINDS
 from mmllm.match import MatchSettings
+from mmllm.objectives import AlignSettings
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Recipe:
     With `index`, it learns from the interactions of that index's catalog, and `splits` name what must never be learned
     (`mmllm.interactions.SPLITS`). With `indexes`, it learns from requests made from the items of these, and is validated on made requests.
     inputs: what the fusion reads, of text, image, audio, collaborative. noise: of those, which are replaced by noise of the same moments, to
-    ask whether they matter. A stage is left out where its count is 0: `match.epochs`, `steps`.
+    ask whether they matter. A stage is left out where its count is 0: `align.steps`, `match.epochs`, `steps`.
     """
 
     name: str
@@ -56,7 +57,10 @@ class Recipe:
     requests: int = 2000
     """How many requests are made of each of `indexes`; a tenth validates."""
     lists: ListSettings = field(default_factory=ListSettings)
+    fluency: float = 0.0
+    """Weight of saying items' titles from their soft tokens while ranking is learned."""
     match: MatchSettings = field(default_factory=MatchSettings)
+    align: AlignSettings = field(default_factory=AlignSettings)
 
     @classmethod
     def read(cls, file: Path) -> Recipe:
@@ -65,8 +69,9 @@ class Recipe:
             row = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise MmllmError(f"{file} cannot be read as a recipe: {error}", expected="TOML") from None
-        lists, match = row.pop("lists", {}), row.pop("match", {})
-        for given, known, where in ((row, cls, ""), (lists, ListSettings, "[lists] "), (match, MatchSettings, "[match] ")):
+        tables = {"lists": ListSettings, "match": MatchSettings, "align": AlignSettings}
+        parts = {name: row.pop(name, {}) for name in tables}
+        for given, known, where in ((row, cls, ""), *((parts[n], t, f"[{n}] ") for n, t in tables.items())):
             if unknown := set(given) - {f.name for f in fields(known)}:
                 raise MmllmError(
                     f"{file}: {where}{sorted(unknown)[0]!r} is not known", expected=", ".join(f.name for f in fields(known))
@@ -78,7 +83,7 @@ class Recipe:
                 f"{file} has {'both' if 'index' in row else 'neither'} of 'index' and 'indexes'", expected="one of them"
             )
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-        recipe = cls(**values, lists=ListSettings(**lists), match=MatchSettings(**match))
+        recipe = cls(**values, **{n: t(**parts[n]) for n, t in tables.items()})
         if unknown := set(recipe.splits) - set(interactions.SPLITS):
             raise MmllmError(f"{file}: split {sorted(unknown)[0]!r}", expected=", ".join(interactions.SPLITS))
         if recipe.fusion not in KINDS:

@@ -18,7 +18,8 @@ from mmllm.lm import LanguageModel
 from mmllm.rank_model import Case, ItemFeatures, blend, case_ndcg, retrieved, score_cases
 from mmllm.recipe import Recipe
 from mmllm.rerank import Reranker
-from mmllm.train import list_loss, prepare, rate, run
+from mmllm.stages import list_loss, rate
+from mmllm.train import prepare, run
 
 RECIPE = """
 name = "shop"
