@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,7 +86,10 @@ class Adapter:
     @property
     def fingerprint(self) -> str:
         """Changes with any weight or setting; an index keeps it beside the fused vectors."""
-        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
+        # Fields that came later count where they are not their default, so that older indexes go on.
+        later = {f.name: f.default for f in fields(AdapterConfig) if f.name in ("readout", "reads")}
+        told = {n: v for n, v in asdict(self.config).items() if n not in later or v != later[n]}
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         for name, tensor in sorted(self.fusion.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.contiguous().numpy().tobytes())
