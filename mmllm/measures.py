@@ -1,0 +1,300 @@
+"""Numbers in a turn -> filters: "under 20", "from the nineties", "between 10 and 20", "cheaper than the second", "too long".
+
+Which attribute a number is about is told by its unit, by a word beside it, or by the catalog's ranges; if none tells, it is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from mmllm.dialogue import Question, State, Turn
+from mmllm.schema import Attribute, Schema
+from mmllm.types import Filter, Item
+
+NUMBER = (
+    r"(?P<{0}cur>[$£€¥]|usd\s*)?(?P<{0}>\d[\d,]*(?:\.\d+)?)(?:\s*(?P<{0}unit>dollars?|bucks|euros?|pounds?|"
+    r"元|块钱|块|minutes?|mins?|分钟|hours?|hrs?|小时|pages?|页|stars?|分|kg|g|cm|年))?"
+)
+N, A, B = (NUMBER.format(name) for name in ("n", "a", "b"))
+UNITS = (
+    (r"dollar|buck|euro|pound|元|块|[$£€¥]|usd", "price"),
+    (r"min|hour|hr|分钟|小时|page|页", "length"),
+    (r"star|分$", "rating"),
+    (r"kg|^g$", "weight"),
+    (r"cm", "size"),
+    (r"年", "year"),
+)
+HINTS = {
+    "older": "year",
+    "newer": "year",
+    "earlier": "year",
+    "later": "year",
+    "cheaper": "price",
+    "shorter": "length",
+    "longer": "length",
+}
+DECADES = {
+    w: n
+    for n, w in zip(
+        range(20, 100, 10),
+        ["twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties"],
+        strict=True,
+    )
+}
+CHINESE = {"二十": 20, "三十": 30, "四十": 40, "五十": 50, "六十": 60, "七十": 70, "八十": 80, "九十": 90}
+NAMED = r"(?P<attribute>[a-z]+)\s+(?:is |of |should be |must be )?"
+
+DECADE = re.compile(
+    rf"(?:\b(?:from|in|of|out of|made in|during)\s+)?(?:\bthe\s+)?\b(?P<part>early|mid|late)?[\s-]*(?:(?P<digits>(?:19|"
+    rf"20)?\d0)['’]?s\b|(?P<word>{'|'.join(DECADES)})\b)"
+    rf"|(?P<cjk>(?:19|20)?\d0|{'|'.join(CHINESE)})\s*年代"
+)
+BETWEEN = tuple(
+    re.compile(p) for p in (rf"\b(?:between|from)\s+{A}\s*(?:and|to|-|–|until)\s*{B}", rf"{A}\s*(?:到|至|-|–)\s*{B}(?:之间)?")
+)
+AT_MOST = (
+    "no (?:more|longer|later) than|not (?:more|longer|later|over|above) (?:than )?|at most|up to|max(?:imum)?(?: of)?|"
+    "within|until"
+)
+AT_LEAST = "no (?:less|earlier|older|shorter) than|not (?:less|under|below|before) (?:than )?|at least|min(?:imum)? of|since"
+BELOW = "under|below|less than|fewer than|cheaper than|older than|earlier than|prior to|before|shorter than|smaller than|<"
+ABOVE = "over|above|more than|longer than|newer than|later than|after|bigger than|larger than|>"
+RANGES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (op, re.compile(pattern))
+    for op, patterns in (
+        ("<=", (rf"\b(?:{NAMED})?(?:{AT_MOST})\s+{N}", f"(?:不超过|最多){N}")),
+        ("<=", (rf"{N}\s*(?:or less|or under|or fewer|or shorter|or cheaper|max\b|以内)",)),
+        (
+            ">=",
+            (rf"\b(?:{NAMED})?(?:{AT_LEAST})\s+{N}", rf"\b(?:from|starting)\s+{N}\s+(?:on|onwards?|and (?:up|later|newer))\b"),
+        ),
+        (">=", (f"(?:至少|不少于){N}", rf"{N}\s*(?:or more|or later|or newer|or longer|or above|and up|以后|之后|以上)")),
+        ("<", (rf"\b(?:{NAMED})?(?P<hint>{BELOW})\s+{N}", f"(?:低于|少于|早于){N}", rf"{N}\s*(?:以下|以前|之前)")),
+        (">", (rf"\b(?:{NAMED})?(?P<hint>{ABOVE})\s+{N}", f"(?:高于|超过|晚于){N}")),
+        (
+            "~",
+            (
+                rf"\b(?:{NAMED})?(?:around|about|roughly|approximately|circa|close to)\s+{N}",
+                f"(?:大约|大概){N}",
+                rf"{N}\s*(?:左右|上下)",
+            ),
+        ),
+        (
+            "=",
+            (
+                r"\b(?:from|in|made in|released in|of)\s+(?:the year\s+)?(?P<date>(?:1[5-9]|20)\d\d)\b",
+                r"(?P<date>(?:1[5-9]|20)\d\d)\s*年的?",
+            ),
+        ),
+    )
+    for pattern in patterns
+)
+
+SPELLED: dict[str, float] = {
+    w: n for n, w in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], start=1)
+}
+SPELLED |= {"an": 1, "a": 1, "twenty": 20, "thirty": 30, "fifty": 50, "ninety": 90, "half an": 0.5}
+SPELT = re.compile(rf"\b({'|'.join(sorted(SPELLED, key=len, reverse=True))})\s+(hours?|minutes?|dollars?|euros?|pounds?|bucks)\b")
+MARK = r"⟨(?P<mark>\d+)⟩"
+BIT = r"(?:\b(?:a (?:bit|little|lot|tad)|much|even|slightly|somewhat|far|something|anything|but|some|way)\s+)*"
+# (what is measured, direction, pattern). "too old" wants newer.
+CRITIQUES: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
+    (
+        measures,
+        op,
+        re.compile(rf"{BIT}(?:{pattern})(?:\s+(?:ones?|films?|movies?|items?|things?|please))?(?:\s+than\s+(?:the\s+)?{MARK})?"),
+    )
+    for measures, op, pattern in (
+        (
+            "price",
+            "<",
+            r"\b(?:cheaper|less expensive|less pricey|lower priced|lower price|costs? less|not (?:so|as|that|too) (?:expensive|"
+            r"dear|pricey)|too (?:expensive|dear|pricey|costly))\b|便宜一?[点些]儿?|更便宜的?|便宜的|太贵了?|贵了",
+        ),
+        (
+            "price",
+            ">",
+            r"\b(?:more expensive|pricier|dearer|higher priced|more costly|too cheap)\b|更?贵一?[点些]|更贵的?|太便宜了?",
+        ),
+        (
+            "year",
+            "<",
+            r"\b(?:older|earlier|less recent|more classic|not (?:so|as|that|too) (?:new|recent|modern)|too (?:new|"
+            r"recent|modern))\b|(?:更?老|更?旧|更?早)一?[点些]的?|更[老旧早]的?|太新了?",
+        ),
+        (
+            "year",
+            ">",
+            r"\b(?:newer|more recent|later ones?|more modern|not (?:so|as|that|too) old|too old|too dated)\b|更?新一?[点些]的?|"
+            r"更新的?|近一[点些]的?|太[老旧]了?",
+        ),
+        (
+            "length",
+            "<",
+            r"\b(?:shorter|not (?:so|as|that|too) long|less long|too long|quicker)\b|更?短一?[点些]的?|更短的?|太长了?",
+        ),
+        ("length", ">", r"\b(?:longer|not (?:so|as|that|too) short|too short)\b|更?长一?[点些]的?|更长的?|太短了?"),
+        ("rating", ">", r"\b(?:better rated|higher rated|better reviewed|higher rating)\b|评分高一?[点些]|评分更高"),
+        ("size", "<", r"\b(?:smaller|not (?:so|as|that|too) (?:big|large)|too (?:big|large))\b|更?小一?[点些]的?|太大了?"),
+        ("size", ">", r"\b(?:bigger|larger|too small)\b|更?大一?[点些]的?|太小了?"),
+        ("weight", "<", r"\b(?:lighter|too heavy)\b|更?轻一?[点些]|太重了?"),
+        ("weight", ">", r"\b(?:heavier|too light)\b|更?重一?[点些]|太轻了?"),
+    )
+)
+
+
+@dataclass
+class Found:
+    """What a reader took out of a turn; `text` is what is left of it."""
+
+    text: str
+    filters: list[Filter] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
+    question: Question | None = None
+
+
+def number(item: Item, attribute: str) -> float | None:
+    """The item's value of a numeric attribute."""
+    value = item.attributes.get(attribute)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def read(text: str, schema: Schema, state: State, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> Found:
+    """Numbers, decades and critiques. `base` are the items that "cheaper" compares with where the turn names none."""
+    # "Two hours" is a number because of its unit; "the two of them" is none.
+    found = Found(SPELT.sub(lambda m: f"{SPELLED[m[1]]} {m[2]}", text))
+    _decades(found, schema)
+    _between(found, schema)
+    for op, pattern in RANGES:
+        while (hit := pattern.search(found.text)) is not None:
+            groups = hit.groupdict()
+            value, unit = _value(groups, "n") if groups.get("n") else (float(groups["date"]), "year")
+            attribute = _attribute(schema, value, unit, groups.get("attribute"), groups.get("hint"), year=op == "=")
+            _use(found, hit, schema, attribute, _conditions(op, value, attribute), value, op)
+    _critiques(found, schema, state, marks, base)
+    return found
+
+
+def _value(groups: Mapping[str, str | None], name: str) -> tuple[float, str]:
+    """The number and what its unit measures; hours become minutes."""
+    value = float((groups[name] or "0").replace(",", ""))
+    said = (groups.get(f"{name}cur") or groups.get(f"{name}unit") or "").strip()
+    if re.match(r"hour|hr|小时", said):
+        value *= 60
+    return value, next((m for pattern, m in UNITS if said and re.search(pattern, said)), "")
+
+
+def _attribute(
+    schema: Schema, value: float, unit: str, word: str | None, hint: str | None, *, year: bool = False
+) -> Attribute | str | None:
+    """The attribute a number is about; a text where the catalog lacks it; None where nothing tells."""
+    if unit:
+        return schema.measuring(unit) or unit
+    if word and (named := _named(schema, word)) is not None:
+        return named
+    said = HINTS.get((hint or "").split(" ")[0]) or ("year" if hint in ("before", "after", "prior to") else "")
+    if year or said:
+        return schema.measuring("year" if year else said) or ("year" if year else said)
+    dates = schema.measuring("year")
+    if dates is not None and dates.low - 60 <= value <= dates.high + 60:
+        return dates
+    numeric = [a for a in schema.attributes.values() if a.kind == "number" and a is not dates]
+    fitting = [a for a in numeric if a.low <= value <= a.high] or numeric
+    if len(fitting) == 1:
+        return fitting[0]
+    return schema.measuring("price") if schema.measuring("price") in fitting and value <= schema.measuring("price").high else None  # type: ignore[union-attr]
+
+
+def _named(schema: Schema, word: str) -> Attribute | None:
+    exact = replace(schema, near=None).named(word)
+    return exact if exact is not None and exact.kind == "number" else None
+
+
+def _whole(value: float) -> int | float:
+    return int(value) if value == int(value) else value
+
+
+def _conditions(op: str, value: float, attribute: Attribute | str | None) -> list[tuple[str, float]]:
+    if op != "~":
+        return [(op, value)]
+    near = 2.0 if isinstance(attribute, Attribute) and attribute.measures == "year" else 0.2 * value
+    return [(">=", value - near), ("<=", value + near)]
+
+
+def _use(
+    found: Found,
+    hit: re.Match[str],
+    schema: Schema,
+    attribute: Attribute | str | None,
+    conditions: list[tuple[str, float]],
+    value: float,
+    op: str,
+) -> None:
+    found.text = found.text[: hit.start()] + " " + found.text[hit.end() :]
+    if isinstance(attribute, str):
+        found.unclear.append(f"“{hit[0].strip()}”: this catalog has no {attribute}")
+        return
+    if attribute is None:
+        numeric = [a for a in schema.attributes.values() if a.kind == "number"]
+        if not numeric:
+            found.unclear.append(f"“{hit[0].strip()}”: this catalog has no numbers to go by")
+            return
+        options = tuple(
+            (a.name, Turn(filters=tuple(Filter(a.name, o, _whole(v)) for o, v in _conditions(op, value, a))))  # type: ignore[arg-type]
+            for a in numeric
+        )
+        names = " or ".join(a.name for a in numeric)
+        found.question = Question(f"“{hit[0].strip()}”: is that the {names}?", options)
+        return
+    found.filters += [Filter(attribute.name, o, _whole(v)) for o, v in conditions]  # type: ignore[arg-type]
+
+
+def _decades(found: Found, schema: Schema) -> None:
+    while (hit := DECADE.search(found.text)) is not None:
+        said = hit["cjk"] or hit["word"] or hit["digits"]
+        start = CHINESE.get(said) or DECADES.get(said) or int(said)
+        if start < 100:
+            start += 1900 if start >= 30 else 2000
+        low, high = {"early": (0, 3), "mid": (4, 6), "late": (6, 9)}.get(hit["part"] or "", (0, 9))
+        attribute = schema.measuring("year") or "year"
+        _use(found, hit, schema, attribute, [(">=", start + low), ("<=", start + high)], start, "=")
+
+
+def _between(found: Found, schema: Schema) -> None:
+    for rule in BETWEEN:
+        while (hit := rule.search(found.text)) is not None:
+            low, first = _value(hit.groupdict(), "a")
+            high, second = _value(hit.groupdict(), "b")
+            attribute = _attribute(schema, high, second or first, None, None)
+            low, high = min(low, high), max(low, high)
+            _use(found, hit, schema, attribute, [(">=", low), ("<=", high)], high, "<=")
+
+
+def _critiques(found: Found, schema: Schema, state: State, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> None:
+    for measures, op, pattern in CRITIQUES:
+        while (hit := pattern.search(found.text)) is not None:
+            found.text = found.text[: hit.start()] + " " + found.text[hit.end() :]
+            said = hit[0].strip()
+            attribute = schema.measuring(measures) or _by_meaning(schema, measures)
+            if attribute is None:
+                found.unclear.append(f"“{said}”: this catalog has no {measures}")
+                continue
+            ids = marks.get(int(hit["mark"]), ()) if hit["mark"] else base
+            numbers = [n for n in (number(schema.items[i], attribute.name) for i in ids) if n is not None]
+            if not numbers:
+                found.unclear.append(
+                    f"“{re.sub('⟨.*?⟩', 'that', said)}”: "
+                    + ("there is nothing to compare with yet" if not ids else f"no {attribute.name} is known of it")
+                )
+                continue
+            edge = min(numbers) if op == "<" else max(numbers)
+            found.filters.append(Filter(attribute.name, op, _whole(edge)))  # type: ignore[arg-type]
+
+
+def _by_meaning(schema: Schema, measures: str) -> Attribute | None:
+    """A numeric attribute whose name means the same, where the encoder can tell."""
+    numeric = tuple(a.name for a in schema.attributes.values() if a.kind == "number")
+    name = schema.near(measures, numeric) if schema.near and numeric else None
+    return schema.attributes[name] if name else None
