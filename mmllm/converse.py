@@ -26,18 +26,20 @@ from mmllm.understand import understand
 
 MATCHES = {"all-minilm-l6-v2": 0.35}
 """Below this cosine of the best text, and without shared words, nothing matches; for an encoder that is not named, shared words decide."""
-MANY = 3
-"""A request met by more than MANY times k items, with nothing to rank them by, is asked about."""
 
 
 @dataclass
 class Conversation:
-    """One visitor's talk with a Recommender. Not shared between visitors. With a `profile`, likes, dislikes and what is known are kept there."""
+    """One visitor's talk with a Recommender. Not shared between visitors.
+
+    With a `profile`, likes, dislikes and what is known are kept there. `reword`: the reply puts its first reason to the language model.
+    """
 
     recommender: Recommender
     k: int = 5
     state: State = field(default_factory=State)
     profile: Profile | None = None
+    reword: bool = True
 
     def __post_init__(self) -> None:
         if self.profile is not None and self.state == State():
@@ -130,7 +132,7 @@ class Conversation:
             return Response(self._present(state, left[: self.k]), ("understand", "present"), {}), state
         outside = tuple(i for i in schema.items if i not in set(left)) if state.avoid else hidden
         response = self.recommender.recommend(replace(query, exclude=outside), k=self.k)
-        unmatched = turn.words and self._matches_nothing(turn, state, response)
+        unmatched = turn.content and self._matches_nothing(turn, state, response)
         if unmatched:
             state = replace(state, words="" if turn.fresh else state.words.removesuffix(turn.words).strip())
             if not (state.filters or state.similar or state.image is not None or state.sound is not None):
@@ -139,13 +141,9 @@ class Conversation:
             response = replace(
                 response, notes=(*response.notes, f"nothing in the catalog matches “{turn.words}”: the rest was searched for")
             )
-        if (
-            state.question is None
-            and len(left) > MANY * self.k
-            and not (query.text and turn.fresh)
-            and not state.liked
-            and turn.filters
-        ):
+        # With nothing but filters all scores are equal: the one case in which it helps to ask.
+        unranked = not (query.text or query.liked or query.image is not None or query.audio is not None)
+        if state.question is None and turn.filters and unranked and len(left) > self.k:
             state = talk.narrow(schema, state, left)
         return response, state
 
@@ -161,7 +159,7 @@ class Conversation:
         best = next((o for count, o in free if count), ())
         if met:
             again = Turn(wanted=met[: self.k])
-            return replace(state, question=Question(talk.exhausted(state, met), (("again", again),))), best
+            return replace(state, question=Question(talk.exhausted(schema, state, met), (("again", again),))), best
         drop = Turn(forget=tuple(dict.fromkeys(f.attribute for f in best)))
         return replace(state, question=Question(talk.conflict(state, best), (("drop", drop),))), best
 
@@ -169,7 +167,7 @@ class Conversation:
         """True where no item shares the words and none is near in meaning, so that whatever came is luck."""
         if state.image is not None or state.sound is not None:
             return False
-        asked = set(stems(turn.words))
+        asked = set(turn.content)
         schema = self.recommender.schema
         ids = [r.id for r in response.recommendations]
         if any(2 * len(asked & schema.stems[i]) >= len(asked) for i in ids):
@@ -216,7 +214,8 @@ class Conversation:
         passes the check, and the question that is asked back."""
         yield from talk.opening(response)
         if response.recommendations and not response.said:
-            yield self.explained(response.recommendations[0]).explanation.text
+            first = response.recommendations[0]
+            yield (self.explained(first) if self.reword else first).explanation.text
         yield from talk.closing(response)
 
     def explained(self, recommendation: Recommendation) -> Recommendation:

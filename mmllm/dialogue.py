@@ -49,14 +49,15 @@ class Question:
 class Turn:
     """What one turn said, as slots that the schema has checked.
 
-    `words` is what has to be searched for; `fresh` says that they are a new request and do not narrow the last one. `filters` are added,
-    `forget` names attributes set free. `avoid` are words that no item may say. `liked`, `disliked`, `known`, `similar` ("like the second"),
-    `wanted` ("show me Heat again") and `targets` (what `why` and `compare` are about) are item ids. `told` says in words what was understood,
-    `unclear` what was not, and why.
+    `words` is what has to be searched for, `content` the stems in it that no value explains; `fresh` says that they are a new request and do
+    not narrow the last one. `filters` are added, `forget` names attributes set free, `avoid` are words that no item may say. `liked`,
+    `disliked`, `known`, `similar` ("like the second"), `wanted` ("show me Heat again") and `targets` (what `why` and `compare` are about) are
+    item ids. `told` says in words what was understood, `unclear` what was not, and why.
     """
 
     act: Act = "ask"
     words: str = ""
+    content: tuple[str, ...] = ()
     fresh: bool = False
     filters: tuple[Filter, ...] = ()
     forget: tuple[str, ...] = ()
@@ -117,7 +118,7 @@ def step(state: State, turn: Turn, *, image: Any = None, sound: Any = None) -> S
     earlier = (*state.before, replace(state, before=()))[-REMEMBERED:]
     if turn.act == "reset":
         return State(before=earlier)
-    focus = turn.targets[-1] if turn.targets else (turn.similar or turn.liked or turn.wanted or (state.focus,))[-1]
+    focus = turn.targets[-1] if turn.targets else (turn.similar or turn.liked or turn.wanted or turn.known or (state.focus,))[-1]
     if turn.act in QUIET:
         return replace(state, focus=focus, question=turn.question or state.question)
     if turn.act == "more":

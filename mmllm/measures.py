@@ -232,7 +232,10 @@ def _use(
     value: float,
     op: str,
 ) -> None:
-    found.text = found.text[: hit.start()] + " " + found.text[hit.end() :]
+    # The word before "under 20" goes with it only if it names the attribute: "price under 20", but "a comedy under 20".
+    word = hit.groupdict().get("attribute")
+    start = hit.end("attribute") if word and _named(schema, word) is None else hit.start()
+    found.text = found.text[:start] + " " + found.text[hit.end() :]
     if isinstance(attribute, str):
         found.unclear.append(f"“{hit[0].strip()}”: this catalog has no {attribute}")
         return

@@ -148,6 +148,8 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 
+# Marks that a rule has used up are written otherwise, so that no later rule joins them to a list.
+USED, FREE = str.maketrans("⟨⟩", "⟪⟫"), str.maketrans("⟪⟫", "⟨⟩")
 Marks = list[tuple[tuple[str, ...], str, bool]]
 """(ids, the words they stand for, whether they are a mention even if nothing is said of them)."""
 Mark = Callable[[tuple[str, ...], str, bool], str]
@@ -188,7 +190,10 @@ def find(text: str, schema: Schema, state: State) -> Mentions:
             if kind != "nothing":
                 said.setdefault(kind, []).extend(i for n in numbers for i in marks[n][0])
         # The words of the rule are used up; the marks stay, for "cheaper than ⟨0⟩".
-        text = rule.sub(lambda m: " " + " ".join(re.findall(M, m[0])) + " " if _all_spoken(m[0], spoken) else m[0], text)
+        text = rule.sub(
+            lambda m: " " + " ".join(re.findall(M, m[0])).translate(USED) + " " if _all_spoken(m[0], spoken) else m[0], text
+        )
+    text = text.translate(FREE)
     for n, (_, words, strong) in enumerate(marks):
         if n not in spoken and not strong:
             text = text.replace(f"⟨{n}⟩", words.lower())

@@ -156,10 +156,12 @@ def conflict(state: State, dropped: tuple[Filter, ...]) -> str:
     return f"Nothing here is {asked}. Shall I drop “{laid}”? That is what these leave out."
 
 
-def exhausted(state: State, met: tuple[str, ...]) -> str:
+def exhausted(schema: Schema, state: State, met: tuple[str, ...]) -> str:
     """The question where all that meets the conditions was shown."""
-    asked = " and ".join(as_words(f) for f in state.filters) or "in the catalog"
-    return f"You have seen all {len(met)} that are {asked}. Shall I show them again?"
+    asked = " and ".join(as_words(f) for f in state.filters)
+    many = f"all {len(met)}" if len(met) > 1 else "the only one"
+    some = titles(schema, met[:5]) + (", ..." if len(met) > 5 else "")
+    return f"You have seen {many} with {asked}: {some}. Shall I show {'them' if len(met) > 1 else 'it'} again?"
 
 
 def no_match(words: str, recommender: Recommender) -> str:

@@ -73,7 +73,7 @@ RUDE = re.compile(
     r"|\b(?:you(?:'re| are)?|u r?|this (?:bot|thing|program|app) is|what a)\s+(?:\w+\s+){0,3}?(?:stupid|"
     r"dumb|useless|worthless|pathetic|terrible|awful|garbage|trash|rubbish|ugly|suck\w*|fool\w*|brainless|"
     r"joke|liar|crazy|annoying|brain)\b"
-    r"(?:\s+(?:bot|machine|thing|computer|program|robot|ai|piece of (?:junk|garbage)))?|\b(?:stupid|dumb|"
+    r"(?:\s+(?:bot|machine|thing|computer|program|robot|ai|brain|person|piece of (?:junk|garbage)))?|\b(?:stupid|dumb|"
     r"useless|bloody) (?:bot|machine|thing|computer|program|robot|ai)\b|\bi hate (?:you|this (?:bot|app|"
     r"thing))\b"
     r"|傻[瓜逼子]?|笨蛋|白痴|垃圾|滚开?|去死|蠢货?|废物|混蛋|他妈的?"
@@ -109,8 +109,9 @@ GENERIC = frozenset(
     stems(
         "film films movie movies item items stamp stamps picture pictures thing things stuff one ones recommend recommendation suggest "
         "suggestion good great nice best really maybe know watch see look kind kinds type sort also too else more other another but only just "
-        "instead then though still with please so very much bit little lot there here what which who how about something anything everything "
-        "ok okay yes no not again do does did am was were will get got go let make take love enjoy fan than same as all both today tonight now "
+        "instead then though still with please so very much bit little lot there here what which who how something anything everything "
+        "ok okay yes no not again about after do does did am "
+        "was were will get got go let make take love enjoy fan than same as all both today tonight now "
         "actually well new idea ideas option cool fine hi hello thanks thank if at by into not don't didn't i'm i'd it's that's help hello day "
         "电影 片 部 看 想 要 个 点 一点 什么 有什么 推荐 好 好看 的 但 但是 也 只 只要 那 这 找 来 些 片子 吗 啊 吧 谢 谢谢 一部 一些 还 还要 再"
     )
@@ -129,7 +130,7 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     rude = RUDE.search(low)
     if rude:
         text = RUDE.sub(" ", low)
-        if not _content(text):
+        if not content(text):
             return Turn("rude")
     found = mentions.find(text, schema, state)
     marked = tuple(i for ids in found.marks.values() for i in ids)
@@ -145,11 +146,12 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     if not similar and re.search(r"\b(?:the )?same(?: one| thing)?,?\s+(?:but|only|in)\b|一样的?[，,]?\s*但", rest):
         similar = them[:1]
     words = _words(slots.text)
-    fresh_stems = [s for s in _content(slots.text) if s not in slots.taken]
+    fresh_stems = [s for s in content(slots.text) if s not in slots.taken]
     filters = (*numbers.filters, *slots.filters)
     told = [as_words(f) for f in filters] + [f"nothing that says “{w}”" for w in slots.avoid]
     turn = Turn(
         words=words if fresh_stems or slots.taken else "",
+        content=tuple(dict.fromkeys(fresh_stems)),
         fresh=bool(fresh_stems) and not NARROWS.search(found.text) and not MORE_FIRST.match(found.text),
         filters=filters,
         forget=tuple(slots.forget),
@@ -249,7 +251,7 @@ def _answer(low: str, state: State, schema: Schema) -> Turn | None:
     return None
 
 
-def _content(text: str) -> list[str]:
+def content(text: str) -> list[str]:
     """The stems that say something of what is wanted."""
     return [s for s in stems(re.sub(r"⟨\d+⟩", " ", LEAD.sub(" ", text))) if s not in GENERIC]
 
@@ -258,11 +260,11 @@ def _words(text: str) -> str:
     """What is left of a turn as words to search for."""
     plain = re.sub(r"⟨\d+⟩", " ", text)
     plain = LEAD.sub(" ", plain, count=1)
-    plain = re.sub(r"(?:\s*[,，、;；.。!！?？:：]\s*)+", ", ", plain)
+    plain = ", ".join(p for p in re.split(r"\s*[,，、;；.。!！?？:：]\s*", plain) if content(p))
     plain = re.sub(
         r"^\W*(?:the )?same(?: one| thing)?,? (?:but|only|in)\b|^\W*(?:but|and|in|only|also|make it)\b|^的|"
         r"^(?:但是?|不过|要|还要)",
         " ",
         plain,
     )
-    return re.sub(r"\s+", " ", plain).strip(" ,，、。.!?;-的") if _content(text) else ""
+    return re.sub(r"\s+", " ", plain).strip(" ,，、。.!?;-的") if content(text) else ""
