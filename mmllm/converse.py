@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mmllm import talk
+from mmllm import settings, talk
 from mmllm.catalog import resolve_filters
 from mmllm.dialogue import QUIET, Question, State, Turn, step, where
 from mmllm.errors import QueryError
@@ -56,6 +56,8 @@ class Conversation:
         sound = heard is not None and not spoken
         if not said and image is None and not sound and not where:
             raise QueryError("the query is empty", expected="words, a picture, a sound, a liked item or a filter")
+        if len(said) > settings.MAX_QUERY_CHARS:
+            raise QueryError(f"a request of {len(said):,} characters", expected=f"at most {settings.MAX_QUERY_CHARS:,}")
         # "Like this" beside a picture means the picture.
         before = replace(self.state, last=None, focus="") if image is not None else self.state
         turn = understand(said, schema, before) if said else Turn("ask")

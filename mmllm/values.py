@@ -195,14 +195,14 @@ def _same(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
 
 def _refused(out: Values, schema: Schema) -> None:
     for pattern in (NO, NO_CJK):
-        start = 0
+        start, named = 0, spans(out.text, schema)
         while (hit := pattern.search(out.text, start)) is not None:
             start = hit.end()
             if NOT_A_NO.match(out.text, hit.start()):
                 continue
             end = hit.end()
             found: list[tuple[str, Scalar]] = []
-            for position, stop, pairs in spans(out.text, schema):
+            for position, stop, pairs in named:
                 between = out.text[end:position]
                 if position < end or (found and not JOINED.match(between)) or (not found and between.strip()):
                     continue
@@ -212,7 +212,7 @@ def _refused(out: Values, schema: Schema) -> None:
                 for name in dict.fromkeys(n for n, _ in found):
                     out.filters.append(_filter(name, "!=", tuple(v for n, v in found if n == name)))
                 out.text = _cut(out.text, hit.start(), end)
-                start = hit.start()
+                start, named = hit.start(), spans(out.text, schema)
             elif (
                 pattern is NO
                 and re.match(r"(?:no|without|nothing|avoid|exclude|except|don)", hit[0])
@@ -222,7 +222,7 @@ def _refused(out: Values, schema: Schema) -> None:
                 if len(stem) == 1 and schema.knows(stem[0]) and not re.match(r"\W*⟨", out.text[word.end() :]):
                     out.avoid.append(stem[0])
                     out.text = _cut(out.text, hit.start(), word.end())
-                    start = hit.start()
+                    start, named = hit.start(), spans(out.text, schema)
 
 
 def spans(text: str, schema: Schema) -> list[tuple[int, int, tuple[tuple[str, Scalar], ...]]]:

@@ -61,6 +61,7 @@ ORDER = [
     "report_page",
     "ui",
     "terminal",
+    "cli_chat",
     "cli_data",
     "cli_speech",
     "cli_train",
@@ -82,7 +83,7 @@ ONLY = {
     "langchain_core": {"langchain"},
     "imagehash": {"near_duplicates"},
     "py3langid": {"report"},
-    "typer": {"cli", "cli_data", "cli_speech", "cli_train", "terminal"},
+    "typer": {"cli", "cli_chat", "cli_data", "cli_speech", "cli_train", "terminal"},
     "whisper": {"whisper_engines"},
     "noisereduce": {"media"},
 }
