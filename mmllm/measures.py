@@ -162,7 +162,7 @@ def number(item: Item, attribute: str) -> float | None:
 
 
 def read(text: str, schema: Schema, state: State, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> Found:
-    """Numbers, decades and critiques. `base` are the items that "cheaper" compares with where the turn names none."""
+    """Numbers, decades and critiques. `base` are the items that "cheaper" compares with where it stands beside none."""
     # "Two hours" is a number because of its unit; "the two of them" is none.
     found = Found(SPELT.sub(lambda m: f"{SPELLED[m[1]]} {m[2]}", text))
     _decades(found, schema)
@@ -278,13 +278,13 @@ def _between(found: Found, schema: Schema) -> None:
 def _critiques(found: Found, schema: Schema, state: State, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> None:
     for measures, op, pattern in CRITIQUES:
         while (hit := pattern.search(found.text)) is not None:
-            found.text = found.text[: hit.start()] + " " + found.text[hit.end() :]
             said = hit[0].strip()
+            before, found.text = found.text[: hit.start()], found.text[: hit.start()] + " " + found.text[hit.end() :]
             attribute = schema.measuring(measures) or _by_meaning(schema, measures)
             if attribute is None:
                 found.unclear.append(f"“{said}”: this catalog has no {measures}")
                 continue
-            ids = marks.get(int(hit["mark"]), ()) if hit["mark"] else base
+            ids = marks.get(int(hit["mark"]), ()) if hit["mark"] else _beside(before, marks) or base
             numbers = [n for n in (number(schema.items[i], attribute.name) for i in ids) if n is not None]
             if not numbers:
                 found.unclear.append(
@@ -294,6 +294,15 @@ def _critiques(found: Found, schema: Schema, state: State, marks: Mapping[int, t
                 continue
             edge = min(numbers) if op == "<" else max(numbers)
             found.filters.append(Filter(attribute.name, op, _whole(edge)))  # type: ignore[arg-type]
+
+
+BESIDE = re.compile(r"⟨(\d+)⟩\s*,?\s*(?:(?:but|only|just|is|was|are|looks|seems|yet|但是?|不过)\s*(?:\w+\s+){0,3})?$")
+
+
+def _beside(before: str, marks: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:
+    """The item that a critique is about: "⟨0⟩ but cheaper", "⟨0⟩ is too long"."""
+    found = BESIDE.search(before)
+    return marks.get(int(found[1]), ()) if found else ()
 
 
 def _by_meaning(schema: Schema, measures: str) -> Attribute | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from mmllm.dialogue import State
 from mmllm.schema import TOKEN, Schema, key, stems
+from mmllm.verdicts import RULES, M
 
 ORDINALS = {
     w: n
@@ -50,104 +51,6 @@ ALL_ABOUT = re.compile(
     r"^\W*(?:/?(?:compare|why|like|dislike|explain|not|hide|seen|similar)\b|比较|对比|为什么)|\bdifferen\w* between\b"
 )
 QUOTED = re.compile(r"[\"“”«»]([^\"“”«»]{2,80})[\"“”«»]|《([^》]{1,80})》")
-M = r"⟨\d+⟩"
-LIST = (
-    rf"({M}(?:\s*(?:,|;|/|&|\+|，|、|\band\b|\bor\b|\bboth\b|和|与|跟|或)\s*(?:the\s+)?{M}(?!\s+(?:was|is|were|"
-    rf"are|looks|seems)\b))*)"
-)
-SOFT = (
-    r"(?:(?:really|also|absolutely|just|too|quite|always|so|both|all|the|film|films|movie|movies|stamp|"
-    r"first|watching|seeing|book|much|of|very)\s+)*"
-)
-PLAIN_LIKE = (
-    r"(?:love|loved|loving|like|liked|enjoy|enjoyed|adore|adored|prefer|favou?rites? (?:is|are|was)|(?:big|huge|a) fan of|into)"
-)
-
-# In this order; what a rule has taken, later rules do not see. Each is (what is said, pattern over marks).
-RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern))
-    for kind, pattern in (
-        # Questions and conditions state nothing of the person.
-        ("nothing", rf"\b(?:did|do|have|are|has) (?:you|u|ya)\b[^⟨.!;]*?{LIST}"),
-        (
-            "nothing",
-            rf"\b(?:haven'?t|have not|hasn'?t|never|didn'?t|did not|not)\s+(?:(?:yet|even|actually)\s+)?(?:saw|"
-            rf"seen|see|watch(?:ed)?|heard of|read)\s+(?:of\s+)?{SOFT}{LIST}",
-        ),
-        (
-            "nothing",
-            rf"\b(?:will|would|want|going|have|need|gotta|like|love|'d|'ll) (?:like |love )?to (?:see|watch|check(?: out)?|"
-            rf"try)\s+(?:out\s+)?{SOFT}{LIST}|没看过{LIST}",
-        ),
-        ("nothing", rf"\bif (?:you|u) (?:like|liked|love|loved|enjoy|enjoyed)\s+{SOFT}{LIST}"),
-        (
-            "similar",
-            rf"\b(?:things?|films?|movies?|stamps?|something|anything|ones?|more|stuff|others?|one|items?|pictures?|"
-            rf"what|else|looks?|looking|just|along the lines of)\s+(?:\w+\s+)?(?:like|as)\s+{SOFT}{LIST}",
-        ),
-        (
-            "similar",
-            rf"\b(?:similar to|in the style of|in the vein of|reminds me of|such as|close to|same as|comparable to|"
-            rf"along the lines of|more of)\s+{SOFT}{LIST}",
-        ),
-        (
-            "disliked",
-            rf"\b(?:don'?t|do not|didn'?t|did not|never|doesn'?t|can'?t say i|not)\s+{SOFT}(?:like|love|enjoy|care for|"
-            rf"fancy|want|prefer)\s+{SOFT}{LIST}",
-        ),
-        (
-            "disliked",
-            rf"\b(?:hate|hated|dislike|disliked|detest|detested|can'?t stand|couldn'?t stand|not (?:a |much of a )?(?:big |"
-            rf"huge )?fan of|sick of|tired of|bored by|anything but|not into)\s+{SOFT}{LIST}",
-        ),
-        (
-            "disliked",
-            rf"(?:不喜欢|不爱看|不爱|讨厌|不想看|不想要|不要|别要)\s*{LIST}|{LIST}\s*(?:不好看|难看|很无聊|太无聊|无聊|太差|很差|不行)",
-        ),
-        (
-            "disliked",
-            rf"{LIST}(?:\s+\w+)?\s+(?:was|is|were|are|looks?|seems?|looked|seemed)\s+(?:(?:so|really|very|pretty|"
-            rf"quite|too|a|an|just|kind of|rather)\s+)*(?:bad|boring|terrible|awful|horrible|dull|ugly|horible|"
-            rf"disappointing|not (?:that |very |so |really |my |for me)?(?:good|great|funny|taste|thing|for me|"
-            rf"nice|me)|not for me|stupid|dumb|rubbish|worst|overrated|violent|silly|lame|meh)\b",
-        ),
-        ("disliked", rf"\b(?:i )?(?:wasn'?t|weren'?t) (?:that )?(?:impressed|keen|into)(?: by| on| with)?\s+{SOFT}{LIST}"),
-        ("similar", rf"(?:像|类似|类似于)\s*{LIST}(?:一样|那样|这样)?的?|(?:跟|和|与)\s*{LIST}\s*(?:一样|类似|差不多|相似)的?"),
-        (
-            "liked",
-            rf"(?:很喜欢|最喜欢|超喜欢|也喜欢|喜欢|最爱|爱看|爱)\s*{LIST}|{LIST}\s*(?:很好看|真好看|好看|不错|很棒|太棒了|我喜欢)",
-        ),
-        ("known", rf"(?:看过|见过|已经有|有了|读过|知道)了?\s*{LIST}|{LIST}\s*(?:我)?(?:已经)?(?:看过|见过|有了|读过)了?"),
-        (
-            "known",
-            rf"\b(?:have|'ve|already|just|i|we|ive)\s+(?:already |just |both |also |even |only |recently )*(?:seen|"
-            rf"saw|watched|read|own|got|owned|know)\s+(?:already\s+)?{SOFT}{LIST}",
-        ),
-        ("known", rf"\b(?:seen|watched|saw)\s+{SOFT}{LIST}"),
-        (
-            "wanted",
-            rf"\b(?:show|see|bring|give)\s+(?:me\s+)?(?:back\s+)?{SOFT}{LIST}(?:\s+(?:again|once more|back))?|{LIST}\s+again\b|"
-            rf"(?:再看看|再看一下|再给我看|再显示){LIST}",
-        ),
-        ("about", rf"\b(?:tell me (?:more )?about|more about|details of|describe)\s+{SOFT}{LIST}|(?:介绍一下|介绍|说说){LIST}"),
-        (
-            "similar",
-            rf"(?:^|[,.;!?]\s*)(?:yes |ok |well |and |or |maybe )*(?:like|as)\s+{SOFT}{LIST}(?=[^⟨]*\b(?:but|only|"
-            rf"in|cheaper|older|newer|shorter|longer|with)\b)",
-        ),
-        ("liked", rf"(?<!would )(?<!'d )(?<!i d )(?<!to )\b{PLAIN_LIKE}\s+{SOFT}{LIST}"),
-        (
-            "liked",
-            rf"{LIST}(?:\s+\w+)?\s+(?:was|is|were|are|looks?|seems?|looked)\s+(?:(?:so|really|very|pretty|quite|"
-            rf"a|an|just|my|also|one of my|such a|all|both|the|absolutely)\s+)*(?:good|great|amazing|awesome|excellent|"
-            rf"lovely|nice|fantastic|wonderful|funny|brilliant|perfect|fun|favou?rites?|best|cool|beautiful|pretty|"
-            rf"hilarious|sweet|cute)\b",
-        ),
-        ("liked", rf"\b(?:i'?ll take|i take|i choose|i pick|i'?ll have)\s+{SOFT}{LIST}"),
-        ("disliked", rf"\b(?:not|no|without|except|hide|remove)\s+{SOFT}{LIST}"),
-    )
-)
-
 # Marks that a rule has used up are written otherwise, so that no later rule joins them to a list.
 USED, FREE = str.maketrans("⟨⟩", "⟪⟫"), str.maketrans("⟪⟫", "⟨⟩")
 Marks = list[tuple[tuple[str, ...], str, bool]]
@@ -219,9 +122,10 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
         for size in range(min(12, len(tokens) - n), 0, -1):
             span = tokens[n : n + size]
             words = text[span[0].start() : span[-1].end()]
-            ids = schema.titles.get(key(words), ())
-            if ids and _is_title(words, text, span[0].start(), schema, shouted=shouted):
-                end = span[-1].end() + (1 if text[span[-1].end() : span[-1].end() + 1] == ")" and "(" in words else 0)
+            ids = _dated_as(schema.titles.get(key(words), ()), words, text[span[-1].end() :], schema)
+            if ids and _is_title(words, text, span[0].start(), span[-1].end(), schema, shouted=shouted):
+                end = span[-1].end()
+                end += (said.end() if (said := YEAR.match(text[end:])) else 0) or (text[end : end + 1] == ")" and "(" in words)
                 out += [
                     text[position : span[0].start()],
                     mark(_one_of(ids, words, state, unclear), text[span[0].start() : end], _dated(words)),
@@ -233,23 +137,49 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
     return "".join(out) + text[position:]
 
 
+YEAR = re.compile(r"\s*\((\d{4})\)")
+
+
 def _dated(words: str) -> bool:
     return bool(re.search(r"\(\d{4}$", words))
 
 
-def _is_title(words: str, text: str, start: int, schema: Schema, *, shouted: bool) -> bool:
-    """Whether words that spell a title are meant as one: dated, or with content and capitals, or several words with content."""
+def _dated_as(ids: tuple[str, ...], words: str, behind: str, schema: Schema) -> tuple[str, ...]:
+    """The items of a title that are of the year said behind it, give or take one; all where none is said."""
+    said = YEAR.match(behind)
+    if said is None or _dated(words):
+        return ids
+    near = {str(int(said[1]) + n) for n in (-1, 0, 1)}
+    return tuple(i for i in ids if (found := YEAR.search(schema.items[i].title)) and found[1] in near)
+
+
+def _is_title(words: str, text: str, start: int, end: int, schema: Schema, *, shouted: bool) -> bool:
+    """Whether words that spell a title are meant as one: dated, or several words with content, or one with a capital of its own."""
     if _dated(words):
         return True
     content = stems(words)
-    if not content or schema.forms.get(content):
+    if not content or schema.forms.get(content) or re.match(r"\s?[:–-]\s?[A-Z0-9]", text[end:]):
         return False
     tokens = TOKEN.findall(words)
-    if len(tokens) == 1:
-        # One word is a title only with a capital that no sentence begins with, or a script without capitals.
-        begins = not text[:start].strip() or text[:start].rstrip()[-1:] in ".!?"
-        return len(words) > 2 and words[0].isupper() and not shouted and not begins or (not words.isascii() and len(words) > 1)
-    return True
+    if len(content) > 1:
+        return True
+    if YEAR.match(text[end:]):
+        return True
+    last = words[-len(tokens[-1]) :]
+    if not words.isascii() and len(words) > 1 and not last[0].isupper():
+        return last[0].lower() == last[0].upper()  # a script without capitals
+    # One word is a title only with a capital that no sentence begins with, and not as part of a longer name.
+    before = text[:start].rstrip()
+    begins = not before or before[-1] in ".!?"
+    previous = re.search(r"(\S+)\s$", text[:start])
+    inner = (
+        previous is not None
+        and previous[1][0].isupper()
+        and previous[1] != "I"
+        and bool(re.search(r"[^.!?\s]\s+$", text[: previous.start()]))
+    )
+    longer = inner or bool(re.match(r" [A-Z][a-z]", text[end:]))
+    return len(last) > 2 and last[0].isupper() and not shouted and not longer and not (begins and len(tokens) == 1)
 
 
 def _one_of(ids: tuple[str, ...], words: str, state: State, unclear: list[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,8 +71,8 @@ class Attribute:
 class Schema:
     """A catalog as its askers see it.
 
-    `forms`: stems of a value, in order -> (attribute, value) pairs; `titles`: title in plain form -> item ids; `names`: the stems of all
-    item texts, to tell a word the catalog knows from one it does not; `items`: id -> item.
+    `forms`: stems of a value, in order -> (attribute, value) pairs; `titles`: title in plain form -> item ids; `stems`: item id -> the stems of
+    all it says, to tell a word the catalog knows from one it does not; `pairs`: stems that stand side by side in a title; `items`: id -> item.
     """
 
     attributes: Mapping[str, Attribute]
@@ -79,6 +80,7 @@ class Schema:
     forms: Mapping[tuple[str, ...], tuple[tuple[str, Scalar], ...]]
     titles: Mapping[str, tuple[str, ...]]
     stems: Mapping[str, frozenset[str]] = field(repr=False, default_factory=dict)
+    pairs: frozenset[tuple[str, str]] = field(repr=False, default=frozenset())
     near: Near | None = field(repr=False, default=None, compare=False)
 
     @classmethod
@@ -102,6 +104,7 @@ class Schema:
             forms={f: tuple(p) for f, p in forms.items() if f},
             titles={t: tuple(dict.fromkeys(ids)) for t, ids in titles.items()},
             stems={i.id: frozenset(_said(i)) for i in items},
+            pairs=frozenset(pair for i in items for pair in pairwise(stems(i.title))),
             near=near,
         )
 

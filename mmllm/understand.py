@@ -57,6 +57,7 @@ PATTERNS: tuple[tuple[Act, str], ...] = (
         "hello",
         "hi+(?: there| all)?|hello+(?: there)?|hey+(?: there)?|good (?:morning|afternoon|evening)|how are you(?: doing)?(?: today)?|"
         ""
+        ""
         "what'?s up|greetings|你好|您好|嗨|在吗|早上好|晚上好",
     ),
     (
@@ -140,7 +141,7 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     base = said.get("similar", ()) or said.get("disliked", ()) or said.get("liked", ())
     them = base or marked or ((state.focus,) if state.focus in schema.items else ()) or state.listed
     rest = MORE_FIRST.sub(" ", found.text)
-    numbers = measures.read(rest, schema, state, found.marks, base or marked or state.listed)
+    numbers = measures.read(rest, schema, state, found.marks, state.listed)
     slots = values.read(numbers.text, schema, state, found.marks, them)
     similar = said.get("similar", ())
     if not similar and re.search(r"\b(?:the )?same(?: one| thing)?,?\s+(?:but|only|in)\b|一样的?[，,]?\s*但", rest):

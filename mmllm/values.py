@@ -7,25 +7,22 @@ the search. What is no value of the catalog is never made one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from mmllm.dialogue import State
-from mmllm.mentions import M
-from mmllm.schema import SYNONYMS, Attribute, Near, Schema, stems
-from mmllm.types import Filter, Item, Scalar
+from mmllm.schema import Attribute, Near, Schema, stems
+from mmllm.spans import CJK, LONGEST, WORD, choose, spans, values_of
+from mmllm.types import Filter, Scalar
+from mmllm.verdicts import M
 
-WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
-CJK = re.compile("[\u3400-\u9fff]")
-LONGEST = 4
-"""Words in the longest value that is looked for."""
 NO = re.compile(
     r"\b(?:no|not|without|nothing|non|except(?: for)?|but not|avoid|exclude|skip|anything but|rather not|"
     r"hates?|hated|dislike|can'?t stand|"
     r"(?:do not|don'?t|doesn'?t|didn'?t) (?:really )?(?:want|like|need|care for|enjoy|show me|give me|"
     r"fancy)|not (?:really )?(?:a fan of|into|in the mood for)|"
-    r"never|sick of|tired of|enough of)\s+"
+    r"never|too|sick of|tired of|enough of)\s+"
     r"(?:(?:any|a|an|more|too|with|about|of|the|in|that is|that are|which is|to see|see|really|so|very|"
     r"much|for|movies?|films?|ones?|things|something|anything)\s+)*"
 )
@@ -111,12 +108,6 @@ def _persons(schema: Schema, role: str | None) -> list[Attribute]:
     wanted = {"导演": "director", "作者": "author"}.get(role or "", role or "")
     exact = [a for a in people if wanted and wanted in a.name.casefold()]
     return exact or ([] if wanted else people)
-
-
-def values_of(item: Item, attribute: str) -> tuple[Scalar, ...]:
-    """The item's values of an attribute, as a tuple."""
-    value = item.attributes.get(attribute)
-    return value if isinstance(value, tuple) else () if value is None else (value,)
 
 
 def _people(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> None:
@@ -206,7 +197,7 @@ def _refused(out: Values, schema: Schema) -> None:
                 between = out.text[end:position]
                 if position < end or (found and not JOINED.match(between)) or (not found and between.strip()):
                     continue
-                found.append(_choose(schema, pairs))
+                found.append(choose(schema, pairs))
                 end = stop
             if found:
                 for name in dict.fromkeys(n for n, _ in found):
@@ -225,47 +216,6 @@ def _refused(out: Values, schema: Schema) -> None:
                     start, named = hit.start(), spans(out.text, schema)
 
 
-def spans(text: str, schema: Schema) -> list[tuple[int, int, tuple[tuple[str, Scalar], ...]]]:
-    """(start, end, pairs) of every value named in the text, the longest at each place, in order."""
-    words = list(WORD.finditer(text))
-    found: list[tuple[int, int, tuple[tuple[str, Scalar], ...]]] = []
-    n = 0
-    while n < len(words):
-        for size in range(min(LONGEST, len(words) - n), 0, -1):
-            start, end = words[n].start(), words[n + size - 1].end()
-            phrase = text[start:end]
-            if CJK.search(phrase) or re.search(r"[^\w\s'’-]", phrase) or (size > 1 and not stems(words[n][0])):
-                continue
-            if pairs := _not_people(schema, schema.value(phrase)):
-                found.append((start, end, pairs))
-                n += size
-                break
-        else:
-            n += 1
-    for run in re.finditer("[\u3400-\u9fff]+", text):
-        position = run.start()
-        while position < run.end():
-            for end in range(min(run.end(), position + 6), position, -1):
-                if (len(text[position:end]) > 1 or text[position:end] in SYNONYMS) and (
-                    pairs := _not_people(schema, schema.value(text[position:end]))
-                ):
-                    found.append((position, end, pairs))
-                    position = end
-                    break
-            else:
-                position += 1
-    return sorted(found)
-
-
-def _not_people(schema: Schema, pairs: Iterable[tuple[str, Scalar]]) -> tuple[tuple[str, Scalar], ...]:
-    return tuple(p for p in pairs if schema.attributes[p[0]].measures != "person")
-
-
-def _choose(schema: Schema, pairs: tuple[tuple[str, Scalar], ...]) -> tuple[str, Scalar]:
-    """Where two attributes have the value, the one that says it of more items."""
-    return max(pairs, key=lambda p: sum(p[1] in values_of(i, p[0]) for i in schema.items.values()))
-
-
 def _filter(name: str, op: Literal["=", "!="], values: tuple[Scalar, ...]) -> Filter:
     several = tuple(dict.fromkeys(values))
     if len(several) == 1:
@@ -279,7 +229,7 @@ def _wanted(out: Values, schema: Schema) -> None:
     colours = re.compile(r"\b(?:in|that is|that are|which is|is|are|it)\s+(?:\w+\s+)?$|\b(?:in)\s+$")
     by: dict[str, list[tuple[Scalar, int, int]]] = {}
     for start, stop, pairs in spans(text, schema):
-        name, value = _choose(schema, pairs)
+        name, value = choose(schema, pairs)
         attribute = schema.attributes[name]
         told = attribute.measures == "colour" and colours.search(text[:start])
         if (start >= end and not told) or _is_the_thing(text, start, stop, schema, attribute):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mmllm import Conversation, Recommender
+from mmllm import Conversation, Recommender, settings
 from mmllm.catalog import matches
 from mmllm.dialogue import State
 from tests.conftest import tiny_preset
@@ -99,10 +100,12 @@ def play(script, talk, *, lm=False):
 
 @pytest.fixture(scope="module")
 def real_films(tmp_path_factory):
-    """The same films through the real encoders and the real language model, which has a share in every ranking."""
-    opened = Recommender.load(films_index(tmp_path_factory.mktemp("films"), "mini"), weight=0.2)
-    yield opened
-    opened.close()
+    """The same films through the real encoders and the real language model, which has a share in every ranking: of its first six, for time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(settings.PRESETS, "short", replace(settings.preset("mini"), name="short", text_candidates=6))
+        opened = Recommender.load(films_index(tmp_path_factory.mktemp("films"), "short"), weight=0.2)
+        yield opened
+        opened.close()
 
 
 @pytest.mark.real
