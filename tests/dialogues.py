@@ -319,3 +319,81 @@ FILMS: dict[str, tuple[T, ...]] = {
         t("不要他导的", filters=["genre = western", "director != Viktor Amsel"], question="Nothing"),
     ),
 }
+
+STAMPS: dict[str, tuple[T, ...]] = {
+    "stamps: an animal, narrowed": (
+        t("an animal with a pouch", words="an animal with a pouch", filters=["category = animals"], shows=5),
+        t("only brown ones", words="an animal with a pouch brown ones", filters=["category = animals", "colour = brown"]),
+        t("forget the colour", words="an animal with a pouch ones", filters=["category = animals"]),
+    ),
+    "stamps: a colour of a thing": (
+        t("something to eat that is yellow", words="something to eat that is yellow", filters=["colour = yellow"]),
+        t("no vegetables", filters=["colour = yellow", "kind != vegetables"]),
+        t("something else"),
+    ),
+    "stamps: like the second but red": (
+        t("a vehicle with wings", words="a vehicle with wings", filters=["category = vehicles"]),
+        t(
+            "like the second but red",
+            words="a vehicle with wings red",
+            similar=["@2"],
+            filters=["category = vehicles", "colour = red"],
+        ),
+    ),
+    "stamps: likes and refusals": (
+        t("a bird", words="a bird", filters=["kind = birds"]),
+        t("I like the first two", liked=["@1", "@2"]),
+        t("not the third", disliked=["@3"]),
+        t("take that back", disliked=[], said="Taken back"),
+    ),
+    "stamps: why and compare": (
+        t("a musical instrument", words="a musical instrument"),
+        t("why the second one?", said="."),
+        t("compare the first two", said="In common"),
+        t("tell me more about the third", said="."),
+    ),
+    "stamps: no price here": (
+        t("a red flower", words="a red flower", filters=["colour = red", "kind = flowers"]),
+        t("something cheaper", said="no price", unclear="no price"),
+        t("under 20 euros", said="no price", unclear="no price"),
+    ),
+    "stamps: a new subject keeps the refusals": (
+        t(
+            "a cartoon animal, nothing with dogs",
+            words="a cartoon animal",
+            filters=["kind != dogs", "category = animals", "style = cartoon"],
+        ),
+        t("a house by the sea", words="a house by the sea", filters=["kind != dogs", "kind = houses"]),
+    ),
+    "stamps: a rude message is no request": (
+        t("you stupid brain, shut up", said="sorry", shows=0),
+        t("a purple flower", words="a purple flower", filters=["colour = purple", "kind = flowers"]),
+    ),
+    "stamps: nothing matches": (
+        t("mortgage refinancing quotes for Luxembourg", said="Nothing in this catalog matches", shows=0),
+        t("a wombat", words="a wombat"),
+    ),
+    "stamps: something else, then again": (
+        t("a fruit", words="a fruit", filters=["kind = fruit"], shows=5),
+        t("something else", shows=5),
+        t("others", shows=5),
+        t("show me those again", shows=5, keeps=True),
+    ),
+    "stamps: seen, undone twice": (
+        t("a hat", words="a hat", filters=["kind = hats"]),
+        t("I have already seen the first one", known=["@1"]),
+        t("undo", known=[], said="Taken back"),
+        t("undo", words="", filters=[], said="nothing yet"),
+    ),
+    "图章: 一只猫": (
+        t("一只猫", words="一只猫"),
+        t("换一个"),
+        t("不要黑色的", filters=["colour != black"]),
+        t("撤销", filters=[], said="Taken back"),
+    ),
+    "图章: 红色的水果": (
+        t("红色的水果", words="红色的水果", filters=["colour = red", "kind = fruit"]),
+        t("我喜欢第一个", liked=["@1"]),
+        t("忘掉颜色", words="红色的水果", filters=["kind = fruit"]),
+    ),
+}

@@ -12,8 +12,9 @@ import pytest
 from mmllm import Conversation, Recommender, settings
 from mmllm.catalog import matches
 from mmllm.dialogue import State
+from mmllm.recommend import replace_weight
 from tests.conftest import tiny_preset
-from tests.dialogues import FILMS
+from tests.dialogues import FILMS, STAMPS
 
 KEPT = ("words", "filters", "avoid", "similar", "liked", "disliked", "known", "wanted")
 FILMS_FILE = Path(__file__).parent / "data" / "films.jsonl"
@@ -117,3 +118,17 @@ def test_films_with_the_real_language_model(real_films, name):
 @pytest.mark.parametrize("name", FILMS)
 def test_films_without_a_language_model(films, name):
     play(FILMS[name], Conversation(films, reword=False))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", STAMPS)
+@pytest.mark.parametrize("lm", [False, True], ids=["without the LM", "with the LM"])
+def test_stamps(stamps, name, lm):
+    reranker = replace_weight(stamps.reranker, 0.2 if lm else 0.0)
+    talker = Recommender(store=stamps.store, encoders=stamps.encoders, retriever=stamps.retriever, reranker=reranker)
+    play(STAMPS[name], Conversation(talker, reword=False), lm=lm)
+
+
+def test_there_are_sixty_and_eight_in_chinese():
+    scripts = FILMS | STAMPS
+    assert len(scripts) >= 60 and sum(any("\u3400" <= c <= "\u9fff" for c in script[0].say) for script in scripts.values()) >= 8
