@@ -24,7 +24,7 @@ from mmllm.talk import remaining
 from mmllm.types import Filter, Query, Recommendation, Response
 from mmllm.understand import understand
 
-MATCHES = {"all-minilm-l6-v2": 0.35}
+MATCHES = {"all-minilm-l6-v2": 0.4}
 """Below this cosine of the best text, and without shared words, nothing matches; for an encoder that is not named, shared words decide."""
 
 
@@ -134,6 +134,8 @@ class Conversation:
             return Response(self._present(state, left[: self.k]), ("understand", "present"), {}), state
         outside = tuple(i for i in schema.items if i not in set(left)) if state.avoid else hidden
         response = self.recommender.recommend(replace(query, exclude=outside), k=self.k)
+        if not response.recommendations and not turn.content:
+            return replace(response, said=talk.ALL_SEEN), state
         unmatched = turn.content and self._matches_nothing(turn, state, response)
         if unmatched:
             state = replace(state, words="" if turn.fresh else state.words.removesuffix(turn.words).strip())

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mmllm.dialogue import State
-from mmllm.schema import TOKEN, Schema, key, stems
+from mmllm.schema import TOKEN, Schema, key, plain, stems
 from mmllm.verdicts import RULES, M
 
 ORDINALS = {
@@ -158,7 +158,7 @@ def _is_title(words: str, text: str, start: int, end: int, schema: Schema, *, sh
     if _dated(words):
         return True
     content = stems(words)
-    if not content or schema.forms.get(content) or re.match(r"\s?[:–-]\s?[A-Z0-9]", text[end:]):
+    if not content or schema.forms.get(plain(words)) or re.match(r"\s?[:–-]\s?[A-Z0-9]", text[end:]):
         return False
     tokens = TOKEN.findall(words)
     if len(content) > 1:

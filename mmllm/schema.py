@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from mmllm.catalog import NAMES, attribute_types, attribute_values
-from mmllm.retrieve import words
+from mmllm.retrieve import STOPWORDS, words
 from mmllm.types import Item, Scalar
 
 # What an attribute measures, by the words its name may hold. A critique ("cheaper") is about one of these.
@@ -71,8 +71,9 @@ class Attribute:
 class Schema:
     """A catalog as its askers see it.
 
-    `forms`: stems of a value, in order -> (attribute, value) pairs; `titles`: title in plain form -> item ids; `stems`: item id -> the stems of
-    all it says, to tell a word the catalog knows from one it does not; `pairs`: stems that stand side by side in a title; `items`: id -> item.
+    `forms`: the plain words of a value, in order -> (attribute, value) pairs; `titles`: title in plain form -> item ids; `stems`: item id ->
+    the stems of all it says, to tell a word the catalog knows from one it does not; `pairs`: stems that stand side by side in a title;
+    `items`: id -> item.
     """
 
     attributes: Mapping[str, Attribute]
@@ -93,7 +94,7 @@ class Schema:
         for a in attributes.values():
             if a.kind == "text":
                 for value in a.values:
-                    forms.setdefault(stems(str(value)), []).append((a.name, value))
+                    forms.setdefault(plain(str(value)), []).append((a.name, value))
         titles: dict[str, list[str]] = {}
         for item in items:
             for form in title_forms(item.title):
@@ -126,10 +127,10 @@ class Schema:
 
     def value(self, word: str) -> tuple[tuple[str, Scalar], ...]:
         """(attribute, value) pairs that a word or phrase names, by spelling, synonym or embedding; () where none does."""
-        if pairs := self.forms.get(stems(word)):
+        if pairs := self.forms.get(plain(word)):
             return pairs
         for other in SYNONYMS.get(word.casefold(), ()):
-            if pairs := self.forms.get(stems(other)):
+            if pairs := self.forms.get(plain(other)):
                 return pairs
         return ()
 
@@ -188,6 +189,22 @@ SPELLINGS = {
     "duration": "length",
     "种类": "kind",
 }
+
+
+def singular(word: str) -> str:
+    """A word without its plural. Less than a stem: "musical" is not "music", and a value is a filter.
+
+    >>> [singular(w) for w in ("comedies", "cookies", "cookie", "dishes", "houses", "glass", "bus")]
+    ['comedy', 'cooky', 'cooky', 'dish', 'house', 'glass', 'bus']
+    """
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-2] if re.search(r"(?:ch|sh|x|ss|zz)es$", word) else word[:-1]
+    return word[:-2] + "y" if len(word) > 4 and word.endswith("ie") else word
+
+
+def plain(text: str) -> tuple[str, ...]:
+    """The words of a value or of a phrase that may name one, without plurals and stop words."""
+    return tuple(singular(w) for w in re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.casefold()) if w not in STOPWORDS)
 
 
 def by_meaning(encode: Callable[[Sequence[str]], np.ndarray], threshold: float) -> Near:

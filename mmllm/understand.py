@@ -15,6 +15,7 @@ from mmllm import measures, mentions, values
 from mmllm.dialogue import Act, State, Turn, as_words
 from mmllm.retrieve import words as stems
 from mmllm.schema import Schema
+from mmllm.spans import CJK
 
 POLITE = r"(?:\s*(?:please|now|thanks|thank you|ok|okay|again|then|吧|一下|好吗|谢谢|请))*\W*"
 PATTERNS: tuple[tuple[Act, str], ...] = (
@@ -79,6 +80,8 @@ RUDE = re.compile(
     r"thing))\b"
     r"|傻[瓜逼子]?|笨蛋|白痴|垃圾|滚开?|去死|蠢货?|废物|混蛋|他妈的?"
 )
+REQUEST = re.compile(r"\b(?:show|find|want|need|looking|give|recommend|suggest|search)\b|找|推荐|想")
+"""Beside a rude word, other words are a request only where one of these says so."""
 OPEN = re.compile(
     r"\W*(?:(?:can|could|would) you |please |hi,? |hello,? |i (?:want|need|would like) |i'?d like )*(?:recommend|"
     r"suggest|show|give|surprise|find|tell|pick|what|anything|something|随便|推荐|有什么)[\w ,'’]{0,50}\W*|.*(?:随便|"
@@ -148,12 +151,16 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
         similar = them[:1]
     words = _words(slots.text)
     fresh_stems = [s for s in content(slots.text) if s not in slots.taken]
+    fresh = bool(fresh_stems) and not NARROWS.search(found.text) and not MORE_FIRST.match(found.text)
+    if state.words and not fresh:
+        # What narrows a request adds its telling words only: "only red ones" adds "red".
+        words = " ".join(w for w in words.split() if CJK.search(w) or set(stems(w)) - GENERIC)
     filters = (*numbers.filters, *slots.filters)
     told = [as_words(f) for f in filters] + [f"nothing that says “{w}”" for w in slots.avoid]
     turn = Turn(
         words=words if fresh_stems or slots.taken else "",
         content=tuple(dict.fromkeys(fresh_stems)),
-        fresh=bool(fresh_stems) and not NARROWS.search(found.text) and not MORE_FIRST.match(found.text),
+        fresh=fresh,
         filters=filters,
         forget=tuple(slots.forget),
         avoid=tuple(slots.avoid),
@@ -166,7 +173,8 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
         unclear=(*found.unclear, *numbers.unclear, *slots.unclear),
         question=numbers.question,
     )
-    if _says(turn):
+    asked = not rude or REQUEST.search(low) or replace(turn, words="") != Turn(content=turn.content, fresh=fresh)
+    if _says(turn) and asked:
         return turn
     if MORE_FIRST.match(found.text):
         return Turn("more")

@@ -224,7 +224,8 @@ def _filter(name: str, op: Literal["=", "!="], values: tuple[Scalar, ...]) -> Fi
 
 
 def _wanted(out: Values, schema: Schema) -> None:
-    text = out.text
+    # "Like ⟨0⟩ but red": what follows the item describes what is wanted.
+    text = re.sub(r"⟨\d+⟩\s*,?\s*(?:but|only|just|yet|但是?|不过)", " , ", out.text)
     end = next((m.start() for m in HEAD_ENDS.finditer(text) if stems(text[: m.start()]) or m[0] == "⟨"), len(text))
     colours = re.compile(r"\b(?:in|that is|that are|which is|is|are|it)\s+(?:\w+\s+)?$|\b(?:in)\s+$")
     by: dict[str, list[tuple[Scalar, int, int]]] = {}

@@ -196,7 +196,7 @@ FILMS: dict[str, tuple[T, ...]] = {
     ),
     "undo": (
         t("a comedy", words="a comedy", filters=["genre = comedy"]),
-        t("only red ones", words="a comedy red ones", filters=["genre = comedy", "colour = red"], question="the only one|$"),
+        t("only red ones", words="a comedy red", filters=["genre = comedy", "colour = red"], question="the only one|$"),
         t("undo", words="a comedy", filters=["genre = comedy"], said="Taken back"),
         t("undo", words="", filters=[], said="nothing yet"),
         t("undo", said="nothing to undo", unclear="nothing to undo"),
@@ -323,8 +323,8 @@ FILMS: dict[str, tuple[T, ...]] = {
 STAMPS: dict[str, tuple[T, ...]] = {
     "stamps: an animal, narrowed": (
         t("an animal with a pouch", words="an animal with a pouch", filters=["category = animals"], shows=5),
-        t("only brown ones", words="an animal with a pouch brown ones", filters=["category = animals", "colour = brown"]),
-        t("forget the colour", words="an animal with a pouch ones", filters=["category = animals"]),
+        t("only brown ones", words="an animal with a pouch brown", filters=["category = animals", "colour = brown"]),
+        t("forget the colour", words="an animal with a pouch", filters=["category = animals"]),
     ),
     "stamps: a colour of a thing": (
         t("something to eat that is yellow", words="something to eat that is yellow", filters=["colour = yellow"]),
@@ -361,12 +361,13 @@ STAMPS: dict[str, tuple[T, ...]] = {
         t(
             "a cartoon animal, nothing with dogs",
             words="a cartoon animal",
-            filters=["kind != dogs", "category = animals", "style = cartoon"],
+            filters=["kind != dogs", "style = cartoon", "category = animals"],
         ),
         t("a house by the sea", words="a house by the sea", filters=["kind != dogs", "kind = houses"]),
     ),
     "stamps: a rude message is no request": (
         t("you stupid brain, shut up", said="sorry", shows=0),
+        t("you are a terrible thing to waste my time", said="sorry", shows=0),
         t("a purple flower", words="a purple flower", filters=["colour = purple", "kind = flowers"]),
     ),
     "stamps: nothing matches": (
@@ -386,10 +387,11 @@ STAMPS: dict[str, tuple[T, ...]] = {
         t("undo", words="", filters=[], said="nothing yet"),
     ),
     "图章: 一只猫": (
-        t("一只猫", words="一只猫"),
-        t("换一个"),
-        t("不要黑色的", filters=["colour != black"]),
+        t("一只猫", words="一只猫", shows=2),
+        t("换一个", said="seen all", shows=0),
+        t("我不喜欢红色", filters=["colour != red"], said="seen all"),
         t("撤销", filters=[], said="Taken back"),
+        t("撤销", said="Taken back", shows=2),
     ),
     "图章: 红色的水果": (
         t("红色的水果", words="红色的水果", filters=["colour = red", "kind = fruit"]),
