@@ -135,10 +135,14 @@ class Conversation:
         outside = tuple(i for i in schema.items if i not in set(left)) if state.avoid else hidden
         response = self.recommender.recommend(replace(query, exclude=outside), k=self.k)
         if not response.recommendations and not turn.content:
-            return replace(response, said=talk.ALL_SEEN), state
+            if state.content:
+                return replace(response, said=talk.ALL_SEEN), state
+            # Words that only name values cannot fail to match: a text encoder that does not read them found nothing.
+            return replace(response, recommendations=self._present(searched, left[: self.k])), state
         unmatched = turn.content and self._matches_nothing(turn, state, response)
         if unmatched:
-            state = replace(state, words="" if turn.fresh else state.words.removesuffix(turn.words).strip())
+            words = "" if turn.fresh else state.words.removesuffix(turn.words).strip()
+            state = replace(state, words=words, content=tuple(c for c in state.content if c not in turn.content))
             if not (state.filters or state.similar or state.image is not None or state.sound is not None):
                 said = talk.no_match(turn.words, self.recommender)
                 return Response((), response.stages, response.timings_ms, response.transcript, said=said), state
@@ -165,7 +169,7 @@ class Conversation:
             again = Turn(wanted=met[: self.k])
             return replace(state, question=Question(talk.exhausted(schema, state, met), (("again", again),))), best
         drop = Turn(forget=tuple(dict.fromkeys(f.attribute for f in best)))
-        return replace(state, question=Question(talk.conflict(state, best), (("drop", drop),))), best
+        return replace(state, question=Question(talk.conflict(schema, state, best), (("drop", drop),))), best
 
     def _matches_nothing(self, turn: Turn, state: State, response: Response) -> bool:
         """True where no item shares the words and none is near in meaning, so that whatever came is luck."""

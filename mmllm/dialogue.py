@@ -77,13 +77,14 @@ class Turn:
 class State:
     """What the conversation knows.
 
-    `words`, `image`, `sound` (a `speech.Heard`), `filters`, `avoid` and `similar` are the request as it stands; `liked`, `disliked` and `known`
-    are item ids that stay until they are taken back; `shown` is everything shown in this session, `focus` the item spoken of last, `last` the
-    response that is on the screen, `question` what was asked back, `asked` the attributes it was ever about, `before` the earlier states,
-    oldest first.
+    `words`, `content` (as in Turn), `image`, `sound` (a `speech.Heard`), `filters`, `avoid` and `similar` are the request as it stands; `liked`,
+    `disliked` and `known` are item ids that stay until they are taken back; `shown` is everything shown in this session, `focus` the item
+    spoken of last, `last` the response that is on the screen, `question` what was asked back, `asked` the attributes it was ever about,
+    `before` the earlier states, oldest first.
     """
 
     words: str = ""
+    content: tuple[str, ...] = ()
     image: Any = None
     sound: Any = None
     filters: tuple[Filter, ...] = ()
@@ -136,6 +137,7 @@ def step(state: State, turn: Turn, *, image: Any = None, sound: Any = None) -> S
     return replace(
         state,
         words=words,
+        content=turn.content if new else tuple(dict.fromkeys((*state.content, *turn.content))),
         image=image if new else state.image,
         sound=sound if new else state.sound,
         filters=filters,

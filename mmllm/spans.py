@@ -35,7 +35,11 @@ def spans(text: str, schema: Schema) -> list[tuple[int, int, tuple[tuple[str, Sc
         for size in range(min(LONGEST, len(words) - n), 0, -1):
             start, end = words[n].start(), words[n + size - 1].end()
             phrase = text[start:end]
-            if CJK.search(phrase) or re.search(r"[^\w\s'’-]", phrase) or (size > 1 and not stems(words[n][0])):
+            if (
+                CJK.search(phrase)
+                or re.search(r"[^\w\s'’-]", phrase)
+                or (size > 1 and not (stems(words[n][0]) and stems(words[n + size - 1][0])))
+            ):
                 continue
             pairs = _not_people(schema, schema.value(phrase))
             if (

@@ -145,15 +145,17 @@ def compare(items: list[Item]) -> str:
     return "\n".join(lines)
 
 
-def conflict(state: State, dropped: tuple[Filter, ...]) -> str:
+def conflict(schema: Schema, state: State, dropped: tuple[Filter, ...]) -> str:
     """The question where no item meets all conditions."""
     if not state.filters:
         return "No item does without those words. Shall I allow them again?"
     asked = " and ".join(as_words(f) for f in state.filters)
     laid = " and ".join(as_words(f) for f in dropped)
+    numeric = [schema.attributes[name] for name in dict.fromkeys(f.attribute for f in dropped) if name in schema.attributes]
+    ranges = "".join(f" Here {a.name} goes from {a.low:g} to {a.high:g}." for a in numeric if a.kind == "number")
     if set(dropped) == set(state.filters) or not dropped:
-        return f"Nothing here is {asked}. Shall I drop that?"
-    return f"Nothing here is {asked}. Shall I drop “{laid}”? That is what these leave out."
+        return f"Nothing here is {asked}.{ranges} Shall I drop that?"
+    return f"Nothing here is {asked}.{ranges} Shall I drop “{laid}”? That is what these leave out."
 
 
 def exhausted(schema: Schema, state: State, met: tuple[str, ...]) -> str:

@@ -249,7 +249,7 @@ FILMS: dict[str, tuple[T, ...]] = {
     ),
     # ---- conflicts, questions, nothing found ----
     "a conflict": (
-        t("a western before 1950", words="a western", filters=["year < 1950", "genre = western"], question="Nothing here is"),
+        t("a western before 1950", words="a western", filters=["year < 1950", "genre = western"], question="from 1948 to 2021"),
         t("yes", words="a western", filters=["genre = western"], keeps=False, question="seen|$"),
     ),
     "which number": (t("between 100 and 120", filters=["minutes >= 100", "minutes <= 120"], question="such"),),
