@@ -121,7 +121,8 @@ CRITIQUES: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
         (
             "year",
             "<",
-            r"\b(?:older|earlier|less recent|more classic|not (?:so|as|that|too) (?:new|recent|modern)|too (?:new|"
+            r"\b(?:older|earlier(?=\s*(?:$|[,.!?]|ones?\b|films?\b|movies?\b|than\b|please\b))|less recent|more classic|"
+            r"not (?:so|as|that|too) (?:new|recent|modern)|too (?:new|"
             r"recent|modern))\b|(?:更?老|更?旧|更?早)一?[点些]的?|更[老旧早]的?|太新了?",
         ),
         (
