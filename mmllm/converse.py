@@ -141,11 +141,20 @@ class Conversation:
             return replace(response, recommendations=self._present(searched, left[: self.k])), state
         unmatched = turn.content and self._matches_nothing(turn, state, response)
         if unmatched:
+            if not (
+                searched.filters
+                or state.similar
+                or turn.liked
+                or turn.known
+                or state.image is not None
+                or state.sound is not None
+            ):
+                # Nothing came of it: what was asked before stands, and its list stays on the screen.
+                earlier = replace(state.before[-1], before=state.before[:-1])
+                said = talk.no_match(turn.words, self.recommender)
+                return replace(earlier.last or Response((), (), {}), transcript=response.transcript, said=said), earlier
             words = "" if turn.fresh else state.words.removesuffix(turn.words).strip()
             state = replace(state, words=words, content=tuple(c for c in state.content if c not in turn.content))
-            if not (state.filters or state.similar or state.image is not None or state.sound is not None):
-                said = talk.no_match(turn.words, self.recommender)
-                return Response((), response.stages, response.timings_ms, response.transcript, said=said), state
             response = replace(
                 response, notes=(*response.notes, f"nothing in the catalog matches “{turn.words}”: the rest was searched for")
             )

@@ -20,6 +20,12 @@ from mmllm.spans import CJK
 POLITE = r"(?:\s*(?:please|now|thanks|thank you|ok|okay|again|then|吧|一下|好吗|谢谢|请))*\W*"
 PATTERNS: tuple[tuple[Act, str], ...] = (
     (
+        "ask",
+        "surprise me|(?:recommend|suggest|show|give|find|pick|choose)(?: me| us)?(?: something| anything| some(?: things| items| films| movies)?|"
+        " a few(?: things)?| one)?(?: good| nice| fun| new| interesting| cool)?|(?:what|anything)(?: good| nice| new)? (?:do|have|would) you"
+        " (?:have|got|recommend|suggest)|anything(?: good| nice| fun)?|whatever|i don'?t know|no idea|随便|推荐一下|推荐一些|推荐几个|有什么推荐|有什么好的?",
+    ),
+    (
         "reset",
         "start (?:all )?over|start again|start from scratch|reset|restart|clear|forget(?: it| all| everything|"
         " it all)?|new search|重新开始|从头开始|重来|全部忘掉|清空|都忘掉",
@@ -82,11 +88,6 @@ RUDE = re.compile(
 )
 REQUEST = re.compile(r"\b(?:show|find|want|need|looking|give|recommend|suggest|search)\b|找|推荐|想")
 """Beside a rude word, other words are a request only where one of these says so."""
-OPEN = re.compile(
-    r"\W*(?:(?:can|could|would) you |please |hi,? |hello,? |i (?:want|need|would like) |i'?d like )*(?:recommend|"
-    r"suggest|show|give|surprise|find|tell|pick|what|anything|something|随便|推荐|有什么)[\w ,'’]{0,50}\W*|.*(?:随便|"
-    r"推荐一下|推荐一些|有什么好|什么好).*"
-)
 NARROWS = re.compile(
     r"^\W*(?:(?:ok|okay|yes|no|well|hmm|great|nice|good)\W+)*(?:but|and|also|only|just|with|in|make (?:it|"
     r"them)|plus|still|rather|preferably|maybe|even|more|less|instead|or|但是?|不过|还要|而且|只要|也要|最好|要)(?![a-z])"
@@ -184,7 +185,7 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
         return replace(turn, act="unclear")
     if rude:
         return Turn("rude")
-    return Turn("ask") if OPEN.fullmatch(low) else Turn("unclear")
+    return Turn("unclear")
 
 
 def _says(turn: Turn) -> bool:

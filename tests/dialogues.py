@@ -254,12 +254,14 @@ FILMS: dict[str, tuple[T, ...]] = {
     ),
     "which number": (t("between 100 and 120", filters=["minutes >= 100", "minutes <= 120"], question="such"),),
     "nothing in particular": (
-        t("recommend something", question="Is there a genre", shows=5),
+        t("surprise me", question="Is there a genre", shows=5),
         t("comedy", words="comedy", filters=["genre = comedy"]),
     ),
     "nothing matches": (
         t("a xylophone zeppelin quartz", shows=0, said="Nothing in this catalog matches"),
         t("a comedy", words="a comedy", filters=["genre = comedy"]),
+        t("xylophone zeppelin quartz", said="Nothing in this catalog matches", shows=5),
+        t("only red", words="a comedy red", filters=["genre = comedy", "colour = red"], question="seen|$"),
     ),
     "rude": (
         t("you are a stupid brain", said="sorry", shows=0),
