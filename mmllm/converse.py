@@ -132,7 +132,8 @@ class Conversation:
         query = self.query(searched)
         if not talk.something(query):
             return Response(self._present(state, left[: self.k]), ("understand", "present"), {}), state
-        outside = tuple(i for i in schema.items if i not in set(left)) if state.avoid else hidden
+        inside = set(left)
+        outside = tuple(i for i in schema.items if i not in inside) if state.avoid else hidden
         response = self.recommender.recommend(replace(query, exclude=outside), k=self.k)
         if not response.recommendations and not turn.content:
             if state.content:
@@ -141,14 +142,8 @@ class Conversation:
             return replace(response, recommendations=self._present(searched, left[: self.k])), state
         unmatched = turn.content and self._matches_nothing(turn, state, response)
         if unmatched:
-            if not (
-                searched.filters
-                or state.similar
-                or turn.liked
-                or turn.known
-                or state.image is not None
-                or state.sound is not None
-            ):
+            marked = turn.liked or turn.disliked or turn.known or turn.avoid or turn.forget
+            if not (searched.filters or state.similar or marked):
                 # Nothing came of it: what was asked before stands, and its list stays on the screen.
                 earlier = replace(state.before[-1], before=state.before[:-1])
                 said = talk.no_match(turn.words, self.recommender)

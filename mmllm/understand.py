@@ -21,9 +21,10 @@ POLITE = r"(?:\s*(?:please|now|thanks|thank you|ok|okay|again|then|吧|一下|�
 PATTERNS: tuple[tuple[Act, str], ...] = (
     (
         "ask",
-        "surprise me|(?:recommend|suggest|show|give|find|pick|choose)(?: me| us)?(?: something| anything| some(?: things| items| films| movies)?|"
+        "surprise me|(?:recommend|suggest|show|give|find|pick|choose)(?: me| us)?(?: something| anything| some(?: things| items| films)?|"
         " a few(?: things)?| one)?(?: good| nice| fun| new| interesting| cool)?|(?:what|anything)(?: good| nice| new)? (?:do|have|would) you"
-        " (?:have|got|recommend|suggest)|anything(?: good| nice| fun)?|whatever|i don'?t know|no idea|随便|推荐一下|推荐一些|推荐几个|有什么推荐|有什么好的?",
+        " (?:have|got|recommend|suggest)|anything(?: good| nice| fun)?|whatever|i don'?t know|no idea|"
+        "随便|推荐一下|推荐一些|推荐几个|有什么推荐|有什么好的?",
     ),
     (
         "reset",
