@@ -87,7 +87,11 @@ class Conversation:
         if turn.act == "undo":
             return replace(last, said=talk.undone(state, schema), understood=(), unclear=()), state
         if turn.act == "reset":
-            return Response((), ("reset",), {}, notes=(talk.FORGOTTEN,)), state
+            if self.profile is None:
+                return Response((), ("reset",), {}, notes=(talk.FORGOTTEN,)), state
+            # What is kept under a name outlives the request: two words must not empty a profile.
+            kept = replace(state, liked=self.state.liked, disliked=self.state.disliked, known=self.state.known)
+            return Response((), ("reset",), {}, notes=(talk.FORGOTTEN_BUT_KEPT,)), kept
         if turn.act == "note" or (turn.act in QUIET and turn.act != "about"):
             said = talk.answer(turn, state, self.recommender)
             return replace(last, said=said, understood=told, unclear=turn.unclear, question=""), state

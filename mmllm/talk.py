@@ -16,6 +16,7 @@ from mmllm.schema import Schema
 from mmllm.types import Filter, Item, Query, Response, Scalar
 
 FORGOTTEN = "Everything is forgotten. What are you looking for?"
+FORGOTTEN_BUT_KEPT = "The request is forgotten; what you like and know is kept under your name. What are you looking for?"
 NOTHING_YET = "Nothing was shown yet. What are you looking for?"
 ASK_BACK = "Noted. What are you looking for?"
 ALL_SEEN = "You have seen all that fits. Say “again” to see the last list, “undo” to go back, or “start over”."

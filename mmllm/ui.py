@@ -20,6 +20,7 @@ from mmllm.types import Evidence, Recommendation, Response
 
 log = logging.getLogger(__name__)
 CARDS = 5
+FOLLOW_UPS = ("Something else", "Why this?", "Compare the first two", "Undo")
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 CSS = """
 .card { border: 1px solid var(--border-color-primary); border-radius: 12px; padding: 10px; }
@@ -71,6 +72,8 @@ def build(recommender: Recommender) -> gr.Blocks:
                 )
                 with gr.Row():
                     chips = [gr.Button(text, size="sm", variant="secondary") for text in requests]
+                with gr.Row():
+                    chips += [gr.Button(text, size="sm", variant="secondary") for text in FOLLOW_UPS]
                 clear = gr.Button("Start over", size="sm")
             with gr.Column(scale=6, min_width=320):
                 cards = [_card(n) for n in range(CARDS)]

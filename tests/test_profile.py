@@ -63,6 +63,8 @@ def test_a_talk_keeps_what_it_hears_and_undo_takes_it_back(recommender, tmp_path
     talk.turn("I like the first")
     again = Conversation(recommender, k=3, reword=False, profile=profiles.open("Ana", "shop"))
     assert again.state.liked == (first,) and first not in [r.id for r in again.turn("an animal").recommendations]
+    assert "kept under your name" in talk.turn("start over").notes[0] and talk.state.liked == (first,) and not talk.state.filters
+    talk.turn("undo")
     talk.turn("undo")
     assert Conversation(recommender, profile=profiles.open("Ana", "shop")).state.liked == ()
 
