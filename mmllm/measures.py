@@ -55,7 +55,8 @@ BETWEEN = tuple(
     re.compile(p) for p in (rf"\b(?:between|from)\s+{A}\s*(?:and|to|-|–|until)\s*{B}", rf"{A}\s*(?:到|至|-|–)\s*{B}(?:之间)?")
 )
 AT_MOST = (
-    "no (?:more|longer|later) than|not (?:more|longer|later|over|above) (?:than )?|at most|up to|max(?:imum)?(?: of)?|"
+    "budget (?:is|of)|no (?:more|longer|later) than|not (?:more|longer|later|over|above) (?:than )?|at most|"
+    "up to|max(?:imum)?(?: of)?|"
     "within|until"
 )
 AT_LEAST = "no (?:less|earlier|older|shorter) than|not (?:less|under|below|before) (?:than )?|at least|min(?:imum)? of|since"
@@ -256,14 +257,19 @@ def _use(
 
 
 def _decades(found: Found, schema: Schema) -> None:
+    spans: list[tuple[int, int]] = []
     while (hit := DECADE.search(found.text)) is not None:
         said = hit["cjk"] or hit["word"] or hit["digits"]
         start = CHINESE.get(said) or DECADES.get(said) or int(said)
         if start < 100:
             start += 1900 if start >= 30 else 2000
         low, high = {"early": (0, 3), "mid": (4, 6), "late": (6, 9)}.get(hit["part"] or "", (0, 9))
+        spans.append((start + low, start + high))
         attribute = schema.measuring("year") or "year"
-        _use(found, hit, schema, attribute, [(">=", start + low), ("<=", start + high)], start, "=")
+        # "The 80s or 90s" is one range: what was read of the first is read again with the second.
+        found.filters = [f for f in found.filters if not (isinstance(attribute, Attribute) and f.attribute == attribute.name)]
+        edges: list[tuple[str, float]] = [(">=", min(a for a, _ in spans)), ("<=", max(b for _, b in spans))]
+        _use(found, hit, schema, attribute, edges, start, "=")
 
 
 def _between(found: Found, schema: Schema) -> None:

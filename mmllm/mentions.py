@@ -27,7 +27,7 @@ COUNTED = r"(?:个|個|部|张|張|本|件|幅|首|款|只|部电影|部片子)?
 ORDINAL = re.compile(
     rf"(?:\b(?:the\s+)?({'|'.join(ORDINALS)}|\d{{1,2}}(?:st|nd|rd|th)|last)(?:\s+{THING})?(?=\s*(?:$|[,.;:!?⟨⟩()]|"
     rf"(?:and|or|but|is|was|looks|"
-    rf"seems|instead|too|please|again|with|without|in|if|than|because|one|best|better|only|are)\b))"
+    rf"seems|instead|too|please|again|with|without|in|if|than|because|about|one|best|better|only|are)\b))"
     rf"|(?:\bnumber|\bno\.?|#)\s*(\d{{1,2}})\b(?:\s+{THING})?"
     rf"|第\s*([一二三四五六七八九十]|\d{{1,2}}){COUNTED}|(最后一){COUNTED})"
 )
@@ -46,6 +46,15 @@ ONE = re.compile(
     r"(\b(?:that|this|it)\b)(?=\s*(?:$|[.,;!?，。]|(?:but|and|a lot|very|too|already|again|so|only|though|either|before)\b))"
     r"|()([这那][个個部张本件幅](?:电影|片子)?|它)"
 )
+SUPERLATIVES: dict[str, tuple[str, Callable[..., str]]] = {
+    **{w: ("price", min) for w in ("cheapest", "least expensive", "最便宜的")},
+    **{w: ("price", max) for w in ("most expensive", "dearest", "最贵的")},
+    **{w: ("year", min) for w in ("oldest", "earliest", "最老的", "最早的")},
+    **{w: ("year", max) for w in ("newest", "most recent", "latest", "最新的")},
+    **{w: ("length", min) for w in ("shortest", "最短的")},
+    **{w: ("length", max) for w in ("longest", "最长的")},
+}
+SUPERLATIVE = re.compile(rf"(?:\bthe\s+)?({'|'.join(SUPERLATIVES)})(?:\s+{THING}\b)?")
 NUMBER = re.compile(r"(?<![\d⟨$£€.])\b(\d{1,2})\b(?![\d.⟩]|\s*(?:minutes|min|pages|dollars|euros|pounds|hours|年|分钟|元|块))")
 ALL_ABOUT = re.compile(
     r"^\W*(?:/?(?:compare|why|like|dislike|explain|not|hide|seen|similar)\b|比较|对比|为什么)|\bdifferen\w* between\b"
@@ -80,7 +89,7 @@ def find(text: str, schema: Schema, state: State) -> Mentions:
         return f" ⟨{len(marks) - 1}⟩ "
 
     text = _titles(text, schema, state, mark, unclear).lower()
-    text = _references(text, state, marks, mark, unclear)
+    text = _references(text, schema, state, marks, mark, unclear)
     said: dict[str, list[str]] = {}
     spoken: set[int] = set()
     for kind, rule in RULES:
@@ -117,6 +126,7 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
     text = QUOTED.sub(quoted, text)
     tokens = list(TOKEN.finditer(text))
     shouted = text.isupper()
+    talked_about = bool(ALL_ABOUT.search(text.lower()))
     out, position, n = [], 0, 0
     while n < len(tokens):
         for size in range(min(12, len(tokens) - n), 0, -1):
@@ -128,7 +138,7 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
                 end += (said.end() if (said := YEAR.match(text[end:])) else 0) or (text[end : end + 1] == ")" and "(" in words)
                 out += [
                     text[position : span[0].start()],
-                    mark(_one_of(ids, words, state, unclear), text[span[0].start() : end], _dated(words)),
+                    mark(_one_of(ids, words, state, unclear), text[span[0].start() : end], _dated(words) or talked_about),
                 ]
                 position, n = end, n + size
                 break
@@ -193,7 +203,7 @@ def _one_of(ids: tuple[str, ...], words: str, state: State, unclear: list[str]) 
     return ()
 
 
-def _references(text: str, state: State, marks: Marks, mark: Mark, unclear: list[str]) -> str:
+def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mark, unclear: list[str]) -> str:
     listed = state.listed
 
     def at(n: int, words: str) -> str:
@@ -211,7 +221,7 @@ def _references(text: str, state: State, marks: Marks, mark: Mark, unclear: list
             ids = listed[: COUNTS.get(count) or DIGITS.get(count) or int(count)]
         if not ids:
             return found[0]
-        return mark(ids, found[0], True)
+        return ("not " if found[0].startswith("none") else "") + mark(ids, found[0], True)
 
     def ordinal(found: re.Match[str]) -> str:
         word = found[1] or found[2] or found[3] or found[4]
@@ -220,6 +230,19 @@ def _references(text: str, state: State, marks: Marks, mark: Mark, unclear: list
         n = ORDINALS.get(word) or DIGITS.get(word) or int(re.sub(r"\D", "", word))
         return at(n, found[0])
 
+    def most(found: re.Match[str]) -> str:
+        measures, pick = SUPERLATIVES[found[1]]
+        attribute = schema.measuring(measures)
+        known = [
+            i
+            for i in listed
+            if attribute is not None and isinstance(schema.items[i].attributes.get(attribute.name), (int, float))
+        ]
+        if attribute is None or not known:
+            return found[0]
+        return mark((pick(known, key=lambda i: schema.items[i].attributes[attribute.name]),), found[0], True)
+
+    text = SUPERLATIVE.sub(most, text)
     text = SEVERAL.sub(several, text)
     text = ORDINAL.sub(ordinal, text)
     if ALL_ABOUT.search(text):

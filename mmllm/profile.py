@@ -84,6 +84,8 @@ class Profiles:
             db = sqlite3.connect(":memory:", isolation_level=None)
         else:
             self.file.parent.mkdir(parents=True, exist_ok=True)
+            if not self.file.exists():
+                self.file.touch(mode=0o600)  # tastes are nobody else's business
             db = sqlite3.connect(self.file, timeout=10, isolation_level=None)
         try:
             db.execute("PRAGMA foreign_keys = ON")

@@ -21,10 +21,12 @@ POLITE = r"(?:\s*(?:please|now|thanks|thank you|ok|okay|again|then|吧|一下|�
 PATTERNS: tuple[tuple[Act, str], ...] = (
     (
         "ask",
-        "surprise me|(?:recommend|suggest|show|give|find|pick|choose)(?: me| us)?(?: something| anything| some(?: things| items| films)?|"
-        " a few(?: things)?| one)?(?: good| nice| fun| new| interesting| cool)?|(?:what|anything)(?: good| nice| new)? (?:do|have|would) you"
+        "surprise me|(?:recommend|suggest|show|give|find|pick|choose)(?: me| us)?(?: something| anything|"
+        " some(?: things| items| films)?|"
+        " a few(?: things)?| one)?(?: good| nice| fun| new| interesting| cool)?|(?:what|anything)(?: good|"
+        " nice| new)? (?:do|have|would) you"
         " (?:have|got|recommend|suggest)|anything(?: good| nice| fun)?|whatever|i don'?t know|no idea|"
-        "随便|推荐一下|推荐一些|推荐几个|有什么推荐|有什么好的?",
+        "随便(?:推荐|看看|来)?(?:一[个部下点]|几[个部]|点什么)?|推荐一下|推荐一些|推荐几个|有什么推荐|有什么好的?",
     ),
     (
         "reset",
@@ -33,7 +35,8 @@ PATTERNS: tuple[tuple[Act, str], ...] = (
     ),
     (
         "undo",
-        "/?undo(?: that| it| the last(?: one)?)?|go back(?: one step)?|take (?:that|it) back|revert|one step back|"
+        "cancel (?:that|it)|/?undo(?: that| it| the last(?: one)?)?|go back(?: one step)?|take (?:that|it) back|"
+        "revert|one step back|"
         "撤销|撤回|上一步|返回上一步|取消上一步",
     ),
     (
@@ -66,6 +69,8 @@ PATTERNS: tuple[tuple[Act, str], ...] = (
         "hi+(?: there| all)?|hello+(?: there)?|hey+(?: there)?|good (?:morning|afternoon|evening)|how are you(?: doing)?(?: today)?|"
         ""
         ""
+        ""
+        ""
         "what'?s up|greetings|你好|您好|嗨|在吗|早上好|晚上好",
     ),
     (
@@ -95,7 +100,7 @@ NARROWS = re.compile(
     r"|\b(?:too|as well|instead|though|also|only|please)\W*$|(?:的|一点|一些|也行)\W*$"
 )
 MORE_FIRST = re.compile(
-    r"^\W*(?:(?:ok|okay|no|well|show me|give me|find me|i want|any|do you have|got)\W+)*(?:something|anything|"
+    r"^\W*(?:(?:ok|okay|no\s*[,.]|well|show me|give me|find me|i want|any|do you have|got)\W+)*(?:something|anything|"
     r"some|any)?\s*(?:else|other|others|another(?: one)?|different|more)\b(?!\s+(?:like|than|expensive|"
     r"recent|classic|modern|costly))[\s,]*(?:but|that is|ones?)?|^\W*(?:换一个|换个|再来一个|另一个|还有)[，,\s]*"
 )
@@ -116,7 +121,7 @@ GENERIC = frozenset(
         "film films movie movies item items stamp stamps picture pictures thing things stuff one ones recommend recommendation suggest "
         "suggestion good great nice best really maybe know watch see look kind kinds type sort also too else more other another but only just "
         "instead then though still with please so very much bit little lot there here what which who how something anything everything "
-        "ok okay yes no not again about after do does did am "
+        "ok okay yes no not again about after already rather isn't aren't less long max our do does did am "
         "was were will get got go let make take love enjoy fan than same as all both today tonight now "
         "actually well new idea ideas option cool fine hi hello thanks thank if at by into not don't didn't i'm i'd it's that's help hello day "
         "电影 片 部 看 想 要 个 点 一点 什么 有什么 推荐 好 好看 的 但 但是 也 只 只要 那 这 找 来 些 片子 吗 啊 吧 谢 谢谢 一部 一些 还 还要 再"
@@ -224,7 +229,7 @@ def _of_items(act: Act, targets: tuple[str, ...]) -> Turn:
 WHY = re.compile(r"^\W*(?:/?why|how come|explain)\b[^.]{0,60}$|为什么|为啥|推荐理由")
 COMPARE = re.compile(
     r"^\W*(?:please |can you |could you )?/?compare\b|\bdifferen\w* between\b|⟨\d+⟩\s*(?:versus|vs\.?)\s*⟨\d+⟩|"
-    r"\bhow do(?:es)? .*(?:differ|compare)|比较|对比|区别"
+    r"\bhow do(?:es)? .*(?:differ|compare)|\bwhich\b[^?]*⟨\d+⟩[^?]*\b(?:is|are|was|costs?)\b|比较|对比|区别"
 )
 
 
@@ -278,4 +283,5 @@ def _words(text: str) -> str:
         " ",
         plain,
     )
+    plain = re.sub(r"(?:\s+(?:or|and|but|in|from|with|by))+\s*$", "", plain)
     return re.sub(r"\s+", " ", plain).strip(" ,，、。.!?;-的") if content(text) else ""

@@ -22,7 +22,7 @@ NO = re.compile(
     r"hates?|hated|dislike|can'?t stand|"
     r"(?:do not|don'?t|doesn'?t|didn'?t) (?:really )?(?:want|like|need|care for|enjoy|show me|give me|"
     r"fancy)|not (?:really )?(?:a fan of|into|in the mood for)|"
-    r"never|too|sick of|tired of|enough of)\s+"
+    r"never|too|less|sick of|tired of|enough of)\s+"
     r"(?:(?:any|a|an|more|too|with|about|of|the|in|that is|that are|which is|to see|see|really|so|very|"
     r"much|for|movies?|films?|ones?|things|something|anything)\s+)*"
 )
@@ -32,12 +32,12 @@ NOT_A_NO = re.compile(
     r"\bnothing (?:else|more|special)\b"
 )
 FORGET = re.compile(
-    r"\b(?:forget(?: about)?|ignore|drop|remove|never mind|clear)\s+(?:about\s+)?(?:the\s+|my\s+)?(?P<a>[\w ]+?)(?:\s+(?:limit|"
+    r"\b(?:forget(?: about)?|ignore|drop|remove|never ?mind|clear)\s+(?:about\s+)?(?:the\s+|my\s+)?(?P<a>[\w ]+?)(?:\s+(?:limit|"
     r"filter|thing))?(?=$|[.,;!?]|\s+(?:and|but)\b)"
     r"|\bany\s+(?P<b>\w+)(?:\s+(?:is fine|will do|is ok(?:ay)?|is good|works|at all))|\b(?:the\s+)?(?P<c>\w+)\s+(?:does not|"
     r"doesn'?t|does no longer|no longer) matter(?:s)?"
     r"|\b(?:don'?t|do not) (?:care|mind)(?: about)? (?:the\s+)?(?P<d>\w+)|(?:忘掉|忘记|不管|去掉|忽略|取消)(?P<e>[\u3400-\u9fff]{1,4})|"
-    r"(?P<f>[\u3400-\u9fff]{1,4}?)(?:都行|无所谓|不重要|随便|都可以)"
+    r"(?P<f>[\u3400-\u9fff]{1,4}?)(?:都行|无所谓|不重要|随便|都可以)|\bany\s+(?P<g>\w+)\W*$"
 )
 HEAD_ENDS = re.compile(
     r"\b(?:with|of|in|on|for|at|to|near|under|about|around|featuring|where|who|whose|while|when|like|from|"
@@ -206,7 +206,7 @@ def _refused(out: Values, schema: Schema) -> None:
                 start, named = hit.start(), spans(out.text, schema)
             elif (
                 pattern is NO
-                and re.match(r"(?:no|without|nothing|avoid|exclude|except|don)", hit[0])
+                and re.match(r"(?:no|without|nothing|avoid|exclude|except|skip|don)", hit[0])
                 and (word := WORD.match(out.text, hit.end()))
             ):
                 stem = stems(word[0])

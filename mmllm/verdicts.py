@@ -87,6 +87,7 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             rf"\b(?:show|see|bring|give)\s+(?:me\s+)?(?:back\s+)?{SOFT}{LIST}(?:\s+(?:again|once more|back))?|{LIST}\s+again\b|"
             rf"(?:再看看|再看一下|再给我看|再显示){LIST}",
         ),
+        ("about", rf"\bwhat(?:'s| is)\s+{LIST}\s+about\b|\bis\s+{LIST}\s+any good\b|{LIST}\s*(?:是什么|是谁|怎么样|怎样|如何)"),
         ("about", rf"\b(?:tell me (?:more )?about|more about|details of|describe)\s+{SOFT}{LIST}|(?:介绍一下|介绍|说说){LIST}"),
         (
             "similar",

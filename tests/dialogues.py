@@ -267,6 +267,17 @@ FILMS: dict[str, tuple[T, ...]] = {
         t("you are a stupid brain", said="sorry", shows=0),
         t("a comedy, you idiot", words="a comedy", filters=["genre = comedy"]),
     ),
+    "the cheapest on the list": (
+        t("a comedy", words="a comedy", filters=["genre = comedy"]),
+        t("which of the first two is cheaper?", said="price|In common"),
+        t("none of these", disliked=["@1", "@2", "@3", "@4", "@5"]),
+        t("no more comedies", words="", filters=["genre != comedy"], question="such"),
+    ),
+    "never mind": (
+        t("a drama from the 80s or 90s", words="a drama", filters=["year >= 1980", "year <= 1999", "genre = drama"]),
+        t("never mind the year", filters=["genre = drama"]),
+        t("cancel that", filters=["year >= 1980", "year <= 1999", "genre = drama"], said="Taken back"),
+    ),
     "no such attribute": (
         t("a drama", words="a drama", filters=["genre = drama"]),
         t("something smaller", said="no size", unclear="no size"),

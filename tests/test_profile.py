@@ -30,6 +30,7 @@ def test_marks_are_exactly_what_was_kept_last(tmp_path):
     marks = {(m["item"], m["kind"]) for m in known["marks"]}
     assert marks == {("cat", "liked"), ("saw", "disliked"), ("dog", "disliked"), ("pear", "known")}
     assert [s["turns"] for s in known["sessions"]] == [2, 0, 0]
+    assert profiles.file.stat().st_mode & 0o077 == 0
 
 
 def test_forgetting_leaves_nothing_in_the_file(tmp_path):

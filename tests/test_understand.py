@@ -91,6 +91,10 @@ def test_what_is_no_mark(text):
         ("around 12 dollars", ["price at least 9.6", "price at most 14.4"]),
         ("$8 to $12", []),  # no preposition says that it is a limit
         ("between $8 and $12", ["price at least 8", "price at most 12"]),
+        ("no more comedies", ["genre not comedy"]),
+        ("less horror please", ["genre not horror"]),
+        ("from the 80s or the 90s", ["year at least 1980", "year at most 1999"]),
+        ("our budget is 10 dollars", ["price at most 10"]),
         ("price under 10", ["price below 10"]),
         ("a comedy under 10", ["price below 10", "genre comedy"]),
         ("films by Sato", ["director Jun Sato"]),
