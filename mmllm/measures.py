@@ -214,6 +214,13 @@ def _named(schema: Schema, word: str) -> Attribute | None:
     return exact if exact is not None and exact.kind == "number" else None
 
 
+OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "=": "!="}
+REFUSED = re.compile(
+    r"(?:\b(?:not|no|nothing|never)|n't)\b(?:\s+(?:any|a|the|films?|movies?|ones?|want|like|need|anything|something|made|that|is|are|was))*\s*$"
+    r"|(?:不要|别要|不想看|不看)(?:任何)?\s*$"
+)
+
+
 def _whole(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
@@ -237,6 +244,16 @@ def _use(
     # The word before "under 20" goes with it only if it names the attribute: "price under 20", but "a comedy under 20".
     word = hit.groupdict().get("attribute")
     start = hit.end("attribute") if word and _named(schema, word) is None else hit.start()
+    if (refused := REFUSED.search(found.text[:start])) is not None:
+        # "Nothing before 1990" is the other side of the bound; a span that is left out is none.
+        start = refused.start()
+        if len(conditions) > 1:
+            found.unclear.append(
+                f"“{found.text[start : hit.end()].strip()}”: I can set limits to a number, but not leave out a span between two"
+            )
+            found.text = found.text[:start] + " " + found.text[hit.end() :]
+            return
+        conditions = [(OPPOSITE[o], v) for o, v in conditions]
     found.text = found.text[:start] + " " + found.text[hit.end() :]
     if isinstance(attribute, str):
         found.unclear.append(f"“{hit[0].strip()}”: this catalog has no {attribute}")

@@ -78,13 +78,18 @@ def test_what_is_no_mark(text):
         ("it was really funny", []),  # of a film that was seen
         ("is it scary?", []),
         ("a comedy that is not too scary", ["genre not horror", "genre comedy"]),
-        ("I love horror but nothing before 1990", ["year below 1990", "genre horror"]),
+        ("I love horror but nothing before 1990", ["year at least 1990", "genre horror"]),
         ("comedies and dramas", ["genre comedy and drama"]),
         ("a comedy or a drama", ["genre comedy or drama"]),
         ("a film about the crime of a comedy writer", []),
         ("a musical", []),  # "music" is a stem of it, and no value here anyway
         ("made in 1999", ["year 1999"]),
         ("since 2010", ["year at least 2010"]),
+        ("not over 12 dollars", ["price at most 12"]),
+        ("I don't want anything longer than 100 minutes", ["minutes at most 100"]),
+        ("not from 1999", ["year not 1999"]),
+        ("not any films from the 80s", []),  # a span cannot be left out, and that is said
+        ("不要2000年以前的", ["year at least 2000"]),
         ("late nineties", ["year at least 1996", "year at most 1999"]),
         ("the 2000s", ["year at least 2000", "year at most 2009"]),
         ("at most two hours", ["minutes at most 120"]),
@@ -124,6 +129,7 @@ def test_what_cannot_be_read_is_told():
     for text, word in (
         ("something lighter", "no weight"),
         ("cheaper", "nothing to compare with"),
+        ("not from the nineties", "not leave out a span"),
         ("directed by Steven Nobody", "nobody of that name"),
         ("the seventh one", "nothing is on the list"),
         ("forget the smell", "the attributes here are"),
