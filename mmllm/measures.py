@@ -1,4 +1,4 @@
-"""Numbers in a turn -> filters: "under 20", "from the nineties", "between 10 and 20", "cheaper than the second", "too long".
+"""Numbers in a turn -> filters: "under 20", "from the nineties", "between 10 and 20", "nothing before 1990".
 
 Which attribute a number is about is told by its unit, by a word beside it, or by the catalog's ranges; if none tells, it is asked.
 """
@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from mmllm.dialogue import Question, State, Turn
+from mmllm.dialogue import Question, Turn
 from mmllm.schema import Attribute, Schema
-from mmllm.types import Filter, Item
+from mmllm.types import Filter
 
 NUMBER = (
     r"(?P<{0}cur>[$£€¥]|usd\s*)?(?P<{0}>\d[\d,]*(?:\.\d+)?)(?:\s*(?P<{0}unit>dollars?|bucks|euros?|pounds?|"
@@ -98,53 +98,6 @@ SPELLED: dict[str, float] = {
 }
 SPELLED |= {"an": 1, "a": 1, "twenty": 20, "thirty": 30, "fifty": 50, "ninety": 90, "half an": 0.5}
 SPELT = re.compile(rf"\b({'|'.join(sorted(SPELLED, key=len, reverse=True))})\s+(hours?|minutes?|dollars?|euros?|pounds?|bucks)\b")
-MARK = r"⟨(?P<mark>\d+)⟩"
-BIT = r"(?:\b(?:a (?:bit|little|lot|tad)|much|even|slightly|somewhat|far|something|anything|but|some|way)\s+)*"
-# (what is measured, direction, pattern). "too old" wants newer.
-CRITIQUES: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
-    (
-        measures,
-        op,
-        re.compile(rf"{BIT}(?:{pattern})(?:\s+(?:ones?|films?|movies?|items?|things?|please))?(?:\s+than\s+(?:the\s+)?{MARK})?"),
-    )
-    for measures, op, pattern in (
-        (
-            "price",
-            "<",
-            r"\b(?:cheaper|less expensive|less pricey|lower priced|lower price|costs? less|not (?:so|as|that|too) (?:expensive|"
-            r"dear|pricey)|too (?:expensive|dear|pricey|costly))\b|便宜一?[点些]儿?|更便宜的?|便宜的|太贵了?|贵了",
-        ),
-        (
-            "price",
-            ">",
-            r"\b(?:more expensive|pricier|dearer|higher priced|more costly|too cheap)\b|更?贵一?[点些]|更贵的?|太便宜了?",
-        ),
-        (
-            "year",
-            "<",
-            r"\b(?:older|earlier(?=\s*(?:$|[,.!?]|ones?\b|films?\b|movies?\b|than\b|please\b))|less recent|more classic|"
-            r"not (?:so|as|that|too) (?:new|recent|modern)|too (?:new|"
-            r"recent|modern))\b|(?:更?老|更?旧|更?早)一?[点些]的?|更[老旧早]的?|太新了?",
-        ),
-        (
-            "year",
-            ">",
-            r"\b(?:newer|more recent|later ones?|more modern|not (?:so|as|that|too) old|too old|too dated)\b|更?新一?[点些]的?|"
-            r"更新的?|近一[点些]的?|太[老旧]了?",
-        ),
-        (
-            "length",
-            "<",
-            r"\b(?:shorter|not (?:so|as|that|too) long|less long|too long|quicker)\b|更?短一?[点些]的?|更短的?|太长了?",
-        ),
-        ("length", ">", r"\b(?:longer|not (?:so|as|that|too) short|too short)\b|更?长一?[点些]的?|更长的?|太短了?"),
-        ("rating", ">", r"\b(?:better rated|higher rated|better reviewed|higher rating)\b|评分高一?[点些]|评分更高"),
-        ("size", "<", r"\b(?:smaller|not (?:so|as|that|too) (?:big|large)|too (?:big|large))\b|更?小一?[点些]的?|太大了?"),
-        ("size", ">", r"\b(?:bigger|larger|too small)\b|更?大一?[点些]的?|太小了?"),
-        ("weight", "<", r"\b(?:lighter|too heavy)\b|更?轻一?[点些]|太重了?"),
-        ("weight", ">", r"\b(?:heavier|too light)\b|更?重一?[点些]|太轻了?"),
-    )
-)
 
 
 @dataclass
@@ -157,14 +110,8 @@ class Found:
     question: Question | None = None
 
 
-def number(item: Item, attribute: str) -> float | None:
-    """The item's value of a numeric attribute."""
-    value = item.attributes.get(attribute)
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def read(text: str, schema: Schema, state: State, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> Found:
-    """Numbers, decades and critiques. `base` are the items that "cheaper" compares with where it stands beside none."""
+def read(text: str, schema: Schema) -> Found:
+    """Numbers and decades."""
     # "Two hours" is a number because of its unit; "the two of them" is none.
     found = Found(SPELT.sub(lambda m: f"{SPELLED[m[1]]} {m[2]}", text))
     _decades(found, schema)
@@ -175,7 +122,6 @@ def read(text: str, schema: Schema, state: State, marks: Mapping[int, tuple[str,
             value, unit = _value(groups, "n") if groups.get("n") else (float(groups["date"]), "year")
             attribute = _attribute(schema, value, unit, groups.get("attribute"), groups.get("hint"), year=op == "=")
             _use(found, hit, schema, attribute, _conditions(op, value, attribute), value, op)
-    _critiques(found, schema, state, marks, base)
     return found
 
 
@@ -221,7 +167,8 @@ REFUSED = re.compile(
 )
 
 
-def _whole(value: float) -> int | float:
+def whole(value: float) -> int | float:
+    """A number without its ".0"."""
     return int(value) if value == int(value) else value
 
 
@@ -264,13 +211,13 @@ def _use(
             found.unclear.append(f"“{hit[0].strip()}”: this catalog has no numbers to go by")
             return
         options = tuple(
-            (a.name, Turn(filters=tuple(Filter(a.name, o, _whole(v)) for o, v in _conditions(op, value, a))))  # type: ignore[arg-type]
+            (a.name, Turn(filters=tuple(Filter(a.name, o, whole(v)) for o, v in _conditions(op, value, a))))  # type: ignore[arg-type]
             for a in numeric
         )
         names = " or ".join(a.name for a in numeric)
         found.question = Question(f"“{hit[0].strip()}”: is that the {names}?", options)
         return
-    found.filters += [Filter(attribute.name, o, _whole(v)) for o, v in conditions]  # type: ignore[arg-type]
+    found.filters += [Filter(attribute.name, o, whole(v)) for o, v in conditions]  # type: ignore[arg-type]
 
 
 def _decades(found: Found, schema: Schema) -> None:
@@ -297,40 +244,3 @@ def _between(found: Found, schema: Schema) -> None:
             attribute = _attribute(schema, high, second or first, None, None)
             low, high = min(low, high), max(low, high)
             _use(found, hit, schema, attribute, [(">=", low), ("<=", high)], high, "<=")
-
-
-def _critiques(found: Found, schema: Schema, state: State, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> None:
-    for measures, op, pattern in CRITIQUES:
-        while (hit := pattern.search(found.text)) is not None:
-            said = hit[0].strip()
-            before, found.text = found.text[: hit.start()], found.text[: hit.start()] + " " + found.text[hit.end() :]
-            attribute = schema.measuring(measures) or _by_meaning(schema, measures)
-            if attribute is None:
-                found.unclear.append(f"“{said}”: this catalog has no {measures}")
-                continue
-            ids = marks.get(int(hit["mark"]), ()) if hit["mark"] else _beside(before, marks) or base
-            numbers = [n for n in (number(schema.items[i], attribute.name) for i in ids) if n is not None]
-            if not numbers:
-                found.unclear.append(
-                    f"“{re.sub('⟨.*?⟩', 'that', said)}”: "
-                    + ("there is nothing to compare with yet" if not ids else f"no {attribute.name} is known of it")
-                )
-                continue
-            edge = min(numbers) if op == "<" else max(numbers)
-            found.filters.append(Filter(attribute.name, op, _whole(edge)))  # type: ignore[arg-type]
-
-
-BESIDE = re.compile(r"⟨(\d+)⟩\s*,?\s*(?:(?:but|only|just|is|was|are|looks|seems|yet|但是?|不过)\s*(?:\w+\s+){0,3})?$")
-
-
-def _beside(before: str, marks: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:
-    """The item that a critique is about: "⟨0⟩ but cheaper", "⟨0⟩ is too long"."""
-    found = BESIDE.search(before)
-    return marks.get(int(found[1]), ()) if found else ()
-
-
-def _by_meaning(schema: Schema, measures: str) -> Attribute | None:
-    """A numeric attribute whose name means the same, where the encoder can tell."""
-    numeric = tuple(a.name for a in schema.attributes.values() if a.kind == "number")
-    name = schema.near(measures, numeric) if schema.near and numeric else None
-    return schema.attributes[name] if name else None

@@ -1,7 +1,7 @@
 """What a turn says: (text, schema, state) -> Turn of slots. A pure function of rules and of the schema's own words.
 
 Order: an answer to the question asked back; what stands alone ("undo", "something else", "start over"); items and what is said of them
-(`mentions`); "why" and "compare"; numbers and critiques (`measures`); values, people and refusals (`values`). What is left is what has to be
+(`mentions`); "why" and "compare"; numbers (`measures`) and critiques; values, people and refusals (`values`). What is left is what has to be
 searched for. English and Chinese.
 """
 
@@ -11,7 +11,7 @@ import re
 import unicodedata
 from dataclasses import replace
 
-from mmllm import measures, mentions, values
+from mmllm import critiques, measures, mentions, values
 from mmllm.dialogue import Act, State, Turn, as_words
 from mmllm.retrieve import words as stems
 from mmllm.schema import Schema
@@ -151,7 +151,8 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     base = said.get("similar", ()) or said.get("disliked", ()) or said.get("liked", ())
     them = base or marked or ((state.focus,) if state.focus in schema.items else ()) or state.listed
     rest = MORE_FIRST.sub(" ", found.text)
-    numbers = measures.read(rest, schema, state, found.marks, state.listed)
+    numbers = measures.read(rest, schema)
+    critiques.read(numbers, schema, found.marks, state.listed)
     slots = values.read(numbers.text, schema, state, found.marks, them)
     similar = said.get("similar", ())
     if not similar and re.search(r"\b(?:the )?same(?: one| thing)?,?\s+(?:but|only|in)\b|一样的?[，,]?\s*但", rest):

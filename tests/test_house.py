@@ -45,6 +45,7 @@ ORDER = [
     "verdicts",
     "mentions",
     "measures",
+    "critiques",
     "spans",
     "values",
     "understand",
