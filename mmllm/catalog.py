@@ -258,8 +258,12 @@ def matches(item: Item, filters: Iterable[Filter]) -> bool:
     for f in filters:
         value = item.attributes.get(f.attribute)
         values: tuple[Scalar, ...] = value if isinstance(value, tuple) else () if value is None else (value,)
+        wanted = f.value if isinstance(f.value, tuple) else (f.value,)
         if f.op == "!=":
-            if any(_same(v, f.value) for v in values):
+            if any(_same(v, w) for v in values for w in wanted):
+                return False
+        elif f.op == "all":
+            if not all(any(_same(v, w) for v in values) for w in wanted):
                 return False
         elif not any(_holds(v, f) for v in values):
             return False
@@ -300,8 +304,8 @@ def resolve_filters(where: Mapping[str, Any], items: Iterable[Item]) -> tuple[Fi
 
 
 def _checked(f: Filter, kind: str, items: tuple[Item, ...]) -> Filter:
-    if f.op not in ("=", "!=", ">=", "<=", ">", "<", "in"):
-        raise QueryError(f"unknown operator {f.op!r} on {f.attribute!r}", expected="one of = != >= <= > < in")
+    if f.op not in ("=", "!=", ">=", "<=", ">", "<", "in", "all"):
+        raise QueryError(f"unknown operator {f.op!r} on {f.attribute!r}", expected="one of = != >= <= > < in all")
     singles = f.value if isinstance(f.value, tuple) else (f.value,)
     if kind == "number":
         bad = [v for v in singles if isinstance(v, (str, bool))]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmllm import __version__, cli_data, cli_speech, cli_train, settings
+from mmllm import __version__, cli_chat, cli_data, cli_speech, cli_train, settings
 from mmllm.errors import MmllmError, QueryError
 from mmllm.terminal import ProgressBars, columns, guarded
 
@@ -20,6 +20,7 @@ index = typer.Typer(no_args_is_help=True, help="Indexes: build, verify, search."
 app.add_typer(models, name="models")
 app.add_typer(cli_data.data, name="data")
 app.add_typer(index, name="index")
+app.add_typer(cli_chat.users, name="users")
 
 Index = Annotated[Path, typer.Argument(help="An index folder.")]
 
@@ -277,49 +278,7 @@ def rerank(
         typer.echo(f"{r.rank}. {r.id}  {r.score:.3f}")
 
 
-@app.command()
-@guarded
-def chat(folder: Index) -> None:
-    """Talk in the terminal: words, `/like 2`, `/dislike 1`, `/image FILE`, `/audio FILE`, `/quit`."""
-    from mmllm.converse import Conversation
-    from mmllm.recommend import Recommender
-
-    talk = Conversation(Recommender.load(folder))
-    shown: list[str] = []
-    typer.echo("What are you looking for? (/like N, /dislike N, /image FILE, /audio FILE, start over, /quit)")
-    while True:
-        try:
-            line = input("> ").strip()
-        except EOFError:
-            return
-        if not line:
-            continue
-        try:
-            if line == "/quit":
-                return
-            command, _, argument = line.partition(" ")
-            if command in ("/like", "/dislike"):
-                if not argument.isdigit() or not 1 <= int(argument) <= len(shown):
-                    raise QueryError(f"{command} {argument}", expected=f"a number from 1 to {len(shown)}")
-                (talk.like if command == "/like" else talk.dislike)(shown[int(argument) - 1])
-                typer.echo("noted; it counts from the next turn")
-                continue
-            if command in ("/image", "/audio"):
-                response = talk.turn(image=argument) if command == "/image" else talk.turn(audio=argument)
-            elif command.startswith("/"):
-                raise QueryError(f"unknown command {command}", expected="/like, /dislike, /image, /audio or /quit")
-            else:
-                response = talk.turn(line)
-            for piece in talk.reply(response):
-                typer.echo(piece, nl=False)
-            typer.echo()
-            shown = [r.id for r in response.recommendations]
-            for n, r in enumerate(response.recommendations, start=1):
-                typer.echo(f"{n}. {r.explanation.text}")
-        except MmllmError as error:
-            typer.echo(f"error: {error}", err=True)
-
-
+app.command()(guarded(cli_chat.chat))
 app.command()(guarded(cli_speech.transcribe))
 
 

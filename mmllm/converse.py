@@ -1,91 +1,238 @@
-"""Conversation: turns -> query state -> Recommender -> reply. State is kept in code, never in the model.
+"""Conversation: a turn -> slots -> state -> Recommender -> reply. State is kept in code, never in the model.
 
-A turn brings words, a picture or a sound; likes and dislikes stay until they are cleared and move the next turn; "something else" repeats the
-last request without the items shown; "start over" forgets all.
+`understand` reads a turn, `dialogue.step` changes the state, and here the state is shown: what it asks for is recommended, conflicts are asked
+about with items shown all the same, and nothing that was shown, refused or known comes again unless it is asked for.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mmllm import settings, talk
+from mmllm.catalog import resolve_filters
+from mmllm.dialogue import QUIET, Question, State, Turn, step, where
+from mmllm.errors import QueryError
 from mmllm.explain import explain
+from mmllm.media import load_audio
+from mmllm.profile import Profile
 from mmllm.recommend import Recommender
-from mmllm.types import Query, Recommendation, Response
+from mmllm.retrieve import words as stems
+from mmllm.speech import Heard
+from mmllm.talk import remaining
+from mmllm.types import Filter, Query, Recommendation, Response
+from mmllm.understand import understand
 
-MORE = re.compile(r"\s*(something|anything|show me|any)?\s*(else|more|other(s| ones)?|another( one)?)\W*", re.IGNORECASE)
-RESET = re.compile(r"\s*(start over|reset|clear|forget( it| all| everything)?)\W*", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class State:
-    """What the conversation knows: the last request, likes and dislikes in the order given, items shown for this request."""
-
-    query: Query = Query()
-    liked: tuple[str, ...] = ()
-    disliked: tuple[str, ...] = ()
-    shown: tuple[str, ...] = ()
+MATCHES = {"all-minilm-l6-v2": 0.4}
+"""Below this cosine of the best text, and without shared words, nothing matches; for an encoder that is not named, shared words decide."""
 
 
 @dataclass
 class Conversation:
-    """One visitor's talk with a Recommender. Not shared between visitors."""
+    """One visitor's talk with a Recommender. Not shared between visitors.
+
+    With a `profile`, likes, dislikes and what is known are kept there. `reword`: the reply puts its first reason to the language model.
+    """
 
     recommender: Recommender
     k: int = 5
     state: State = field(default_factory=State)
+    profile: Profile | None = None
+    reword: bool = True
+
+    def __post_init__(self) -> None:
+        if self.profile is not None and self.state == State():
+            here = self.recommender.store.row
+            kept = {kind: tuple(i for i in ids if i in here) for kind, ids in self.profile.marks().items()}
+            self.state = State(liked=kept["liked"], disliked=kept["disliked"], known=kept["known"])
 
     def turn(self, text: str = "", *, image: Any = None, audio: Any = None, where: dict[str, Any] | None = None) -> Response:
         """Answer one turn; the state changes only if the turn succeeds."""
-        if RESET.fullmatch(text) and image is None and audio is None:
-            self.state = State()
-            return Response((), ("reset",), {}, notes=("Everything is forgotten. What are you looking for?",))
-        more = bool(MORE.fullmatch(text)) and image is None and audio is None
-        if more and (self.state.query.text or self.state.query.image is not None or self.state.liked):
-            query, shown = self.state.query, self.state.shown
-        else:
-            query, shown = Query(text=text or None, image=image, audio=audio, where=where or {}), ()
-        full = replace(query, liked=self.state.liked, disliked=self.state.disliked, exclude=shown)
-        response = self.recommender.recommend(full, k=self.k)
-        if response.transcript is not None and response.transcript.text:
-            # What was said becomes the request, so that "something else" need not transcribe it again.
-            said = " ".join(t for t in (query.text, response.transcript.text) if t)
-            query = replace(query, text=said, audio=None)
-        ids = tuple(r.id for r in response.recommendations)
-        self.state = replace(self.state, query=query, shown=(*shown, *ids))
+        schema = self.recommender.schema
+        heard = self._hear(audio)
+        spoken = heard.transcript.text.strip() if heard is not None else ""
+        said = f"{text.strip()} {spoken}".strip()
+        sound = heard is not None and not spoken
+        if not said and image is None and not sound and not where:
+            raise QueryError("the query is empty", expected="words, a picture, a sound, a liked item or a filter")
+        if len(said) > settings.MAX_QUERY_CHARS:
+            raise QueryError(f"a request of {len(said):,} characters", expected=f"at most {settings.MAX_QUERY_CHARS:,}")
+        # "Like this" beside a picture means the picture.
+        before = replace(self.state, last=None, focus="") if image is not None else self.state
+        turn = understand(said, schema, before) if said else Turn("ask")
+        if (image is not None or sound) and (turn.act in QUIET or turn.act in ("more", "again")):
+            turn = Turn("ask", words=said if turn.act != "hello" else "")
+        if where:
+            turn = replace(turn, act="ask", filters=(*turn.filters, *resolve_filters(where, self.recommender.store.items)))
+        keeps = heard if heard is not None and (sound or turn.fresh or image is not None or not self.state.asks) else None
+        state = step(self.state, turn, image=image, sound=keeps)
+        response, state = self._show(turn, state)
+        self.state = replace(state, last=response if turn.act != "reset" else None)
+        self._remember()
+        if heard is not None and response.transcript is None:
+            response = replace(response, transcript=heard.transcript)
         return response
+
+    def _hear(self, audio: Any) -> Heard | None:
+        if audio is None or isinstance(audio, Heard):
+            return audio
+        samples = load_audio(audio)  # what cannot be decoded is refused before a model is loaded
+        return self.recommender.encoders.whisper.hear(samples)
+
+    def _show(self, turn: Turn, state: State) -> tuple[Response, State]:
+        """The response to a turn and the state with what was shown in it."""
+        schema, last = self.recommender.schema, state.last or Response((), (), {})
+        told = (*turn.told, *talk.marks(turn, schema))
+        if turn.act == "undo":
+            return replace(last, said=talk.undone(state, schema), understood=(), unclear=()), state
+        if turn.act == "reset":
+            if self.profile is None:
+                return Response((), ("reset",), {}, notes=(talk.FORGOTTEN,)), state
+            # What is kept under a name outlives the request: two words must not empty a profile.
+            kept = replace(state, liked=self.state.liked, disliked=self.state.disliked, known=self.state.known)
+            return Response((), ("reset",), {}, notes=(talk.FORGOTTEN_BUT_KEPT,)), kept
+        if turn.act == "note" or (turn.act in QUIET and turn.act != "about"):
+            said = talk.answer(turn, state, self.recommender)
+            return replace(last, said=said, understood=told, unclear=turn.unclear, question=""), state
+        if turn.act == "about" or turn.act == "again" or turn.wanted:
+            ids = turn.targets or turn.wanted or state.listed
+            if not ids:
+                return Response((), ("understand",), {}, said=talk.NOTHING_YET), state
+            said = talk.about(turn, state, self.recommender) if turn.act == "about" else ""
+            shown = last.recommendations if turn.act == "about" or ids == state.listed else self._present(state, ids)
+            return Response(shown, ("understand", "present"), {}, said=said, understood=told, unclear=turn.unclear), self._seen(
+                state, ids
+            )
+        if not state.asks:
+            response, state = self._offer(state, turn)
+        else:
+            response, state = self._search(turn, state)
+        question = state.question.text if state.question else ""
+        response = replace(response, understood=told, unclear=turn.unclear, question=question)
+        return response, self._seen(state, tuple(r.id for r in response.recommendations))
+
+    def query(self, state: State) -> Query:
+        """The request of a state, without what is hidden."""
+        refused = set(state.disliked)
+        liked = tuple(dict.fromkeys((*state.liked, *(i for i in state.similar if i not in refused))))
+        values = [str(v) for f in state.filters if f.op in ("=", "in", "all") for v in talk.values(f) if isinstance(v, str)]
+        said = set(stems(state.words))
+        # Filters narrow; their words also rank what is left, and are there to be given as a reason.
+        text = " ".join((state.words, *(v for v in values if not set(stems(v)) <= said))).strip()
+        return Query(text or None, state.image, state.sound, liked, state.disliked, where(state.filters))
+
+    def _search(self, turn: Turn, state: State) -> tuple[Response, State]:
+        schema = self.recommender.schema
+        hidden = talk.hidden(state)
+        left = remaining(schema, state, hidden)
+        dropped: tuple[Filter, ...] = ()
+        if not left:
+            state, dropped = self._relax(state, hidden)
+            left = remaining(schema, replace(state, filters=tuple(f for f in state.filters if f not in dropped)), hidden)
+        if not left:
+            return Response((), ("understand",), {}, said=talk.ALL_SEEN), state
+        searched = replace(state, filters=tuple(f for f in state.filters if f not in dropped))
+        query = self.query(searched)
+        if not talk.something(query):
+            return Response(self._present(state, left[: self.k]), ("understand", "present"), {}), state
+        inside = set(left)
+        outside = tuple(i for i in schema.items if i not in inside) if state.avoid else hidden
+        response = self.recommender.recommend(replace(query, exclude=outside), k=self.k)
+        if not response.recommendations and not turn.content:
+            if state.content:
+                return replace(response, said=talk.ALL_SEEN), state
+            # Words that only name values cannot fail to match: a text encoder that does not read them found nothing.
+            return replace(response, recommendations=self._present(searched, left[: self.k])), state
+        unmatched = turn.content and self._matches_nothing(turn, state, response)
+        if unmatched:
+            marked = turn.liked or turn.disliked or turn.known or turn.avoid or turn.forget
+            if not (searched.filters or state.similar or marked):
+                # Nothing came of it: what was asked before stands, and its list stays on the screen.
+                earlier = replace(state.before[-1], before=state.before[:-1])
+                said = talk.no_match(turn.words, self.recommender)
+                return replace(earlier.last or Response((), (), {}), transcript=response.transcript, said=said), earlier
+            words = "" if turn.fresh else state.words.removesuffix(turn.words).strip()
+            state = replace(state, words=words, content=tuple(c for c in state.content if c not in turn.content))
+            response = replace(
+                response, notes=(*response.notes, f"nothing in the catalog matches “{turn.words}”: the rest was searched for")
+            )
+        # With nothing but filters all scores are equal: the one case in which it helps to ask.
+        unranked = not (query.text or query.liked or query.image is not None or query.audio is not None)
+        if state.question is None and turn.filters and unranked and len(left) > self.k:
+            state = talk.narrow(schema, state, left)
+        return response, state
+
+    def _relax(self, state: State, hidden: tuple[str, ...]) -> tuple[State, tuple[Filter, ...]]:
+        """Where nothing is left: the filters to lay aside for this once, and the question whether to drop them for good."""
+        schema = self.recommender.schema
+        met = remaining(schema, state, ())
+        options = [(f,) for f in state.filters] + [state.filters[:-1], state.filters]
+        free = [
+            (len(remaining(schema, replace(state, filters=tuple(f for f in state.filters if f not in o)), hidden)), o)
+            for o in options
+        ]
+        best = next((o for count, o in free if count), ())
+        if met:
+            again = Turn(wanted=met[: self.k])
+            return replace(state, question=Question(talk.exhausted(schema, state, met), (("again", again),))), best
+        drop = Turn(forget=tuple(dict.fromkeys(f.attribute for f in best)))
+        return replace(state, question=Question(talk.conflict(schema, state, best), (("drop", drop),))), best
+
+    def _matches_nothing(self, turn: Turn, state: State, response: Response) -> bool:
+        """True where no item shares the words and none is near in meaning, so that whatever came is luck."""
+        if state.image is not None or state.sound is not None:
+            return False
+        asked = set(turn.content)
+        schema = self.recommender.schema
+        ids = [r.id for r in response.recommendations]
+        if any(2 * len(asked & schema.stems[i]) >= len(asked) for i in ids):
+            return False
+        least = MATCHES.get(self.recommender.encoders.preset.text)
+        return least is None or max((r.scores.get("text", 0.0) for r in response.recommendations), default=0.0) < least
+
+    def _offer(self, state: State, turn: Turn) -> tuple[Response, State]:
+        """For a turn that asks for nothing in particular: a question, and one item of each kind."""
+        if turn.act != "ask" or turn.disliked or turn.known or turn.avoid or turn.forget:
+            return Response((), ("understand",), {}, said=talk.ASK_BACK), state
+        ids, state = talk.spread(self.recommender.schema, state, self.k)
+        return Response(self._present(state, ids), ("understand", "present"), {}), state
+
+    def _present(self, state: State, ids: tuple[str, ...]) -> tuple[Recommendation, ...]:
+        return self.recommender.present(self.query(state), ids)
+
+    def _seen(self, state: State, ids: tuple[str, ...]) -> State:
+        return replace(state, shown=tuple(dict.fromkeys((*state.shown, *ids))))
 
     def like(self, id_: str) -> None:
         """Remember a like; it takes a dislike of the same item back."""
-        self._mark(id_, "liked", "disliked")
+        self._mark(Turn("note", liked=(id_,)))
 
     def dislike(self, id_: str) -> None:
         """Remember a dislike; it takes a like of the same item back."""
-        self._mark(id_, "disliked", "liked")
+        self._mark(Turn("note", disliked=(id_,)))
 
-    def _mark(self, id_: str, to: str, away: str) -> None:
-        self.recommender.store.rows([id_])
-        kept = tuple(i for i in getattr(self.state, away) if i != id_)
-        marked = tuple(dict.fromkeys((*getattr(self.state, to), id_)))
-        changed: dict[str, Any] = {to: marked, away: kept}
-        self.state = replace(self.state, **changed)
+    def know(self, id_: str) -> None:
+        """Remember that an item is known already: it is not shown again."""
+        self._mark(Turn("note", known=(id_,)))
+
+    def _mark(self, turn: Turn) -> None:
+        self.recommender.store.rows([*turn.liked, *turn.disliked, *turn.known])
+        self.state = step(self.state, turn)
+        self._remember()
+
+    def _remember(self) -> None:
+        if self.profile is not None:
+            self.profile.keep(liked=self.state.liked, disliked=self.state.disliked, known=self.state.known)
 
     def reply(self, response: Response) -> Iterator[str]:
-        """The spoken answer in pieces: what was heard, then the first item's reason, reworded by the LM where that passes the check."""
-        if response.transcript is not None and response.transcript.text:
-            yield f"I heard: “{response.transcript.text}”\n\n"
-        if not response.recommendations:
-            yield response.notes[-1] if response.notes else "Nothing in the catalog fits that."
-            return
-        names = ", ".join(r.title for r in response.recommendations)
-        yield f"I found {len(response.recommendations)}: {names}.\n\n"
-        best = self.explained(response.recommendations[0])
-        yield best.explanation.text
-        for note in response.notes:
-            if not note.startswith(("the LM", "no words")):
-                yield f"\n\n_{note}_"
+        """The spoken answer in pieces: what was heard and understood, the items, then the first one's reason, reworded by the LM where that
+        passes the check, and the question that is asked back."""
+        yield from talk.opening(response)
+        if response.recommendations and not response.said:
+            first = response.recommendations[0]
+            yield (self.explained(first) if self.reword else first).explanation.text
+        yield from talk.closing(response)
 
     def explained(self, recommendation: Recommendation) -> Recommendation:
         """The same item with its reason put to the LM."""

@@ -8,6 +8,7 @@
     ├── AdapterError        a trained adapter that does not fit the backbones
     ├── IndexStateError     an index that is missing, damaged, locked or of another fingerprint
     ├── QueryError          a request that names an unknown item, attribute or value
+    ├── ProfileError        a visitor that is not known, or a file of profiles that cannot be read
     ├── PromptError         a prompt template that is malformed or was given the wrong variables
     └── MissingExtraError   an optional dependency that is not installed
 
@@ -60,6 +61,10 @@ class IndexStateError(MmllmError):
 
 class QueryError(MmllmError):
     """A request that names an unknown item, attribute or value."""
+
+
+class ProfileError(MmllmError):
+    """A visitor that is not known, or a file of profiles that cannot be read."""
 
 
 class PromptError(MmllmError):

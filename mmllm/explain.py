@@ -7,7 +7,7 @@ template speaks. Titles and numbers come from the catalog.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -38,6 +38,7 @@ def evidence(store: Store, query: Query, encoded: EncodedQuery, ranked: Ranked) 
     payload = store.payloads[row]
     rows = [
         *_words(payload, encoded),
+        *_filtered(payload, query, encoded),
         *_transcript(payload, encoded),
         *_caption(payload, encoded),
         *_vectors(store, row, encoded),
@@ -84,6 +85,19 @@ def _words(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
     shared = [s for s in dict.fromkeys(words(item.text)) if s in asked and s not in told]
     if shared:
         rows.append(Evidence("words", "text", ", ".join(asked[s] for s in shared)))
+    return rows
+
+
+def _filtered(payload: Payload, query: Query, encoded: EncodedQuery) -> list[Evidence]:
+    """The attributes that the query's filters ask for, beside those that its words name."""
+    told = {(e.name, e.value) for e in _words(payload, encoded)}
+    rows = []
+    for name, wanted in query.where.items():
+        value = payload.item.attributes.get(name)
+        refused = isinstance(wanted, Mapping) and set(wanted) == {"!="}
+        if value is None or refused or any(n == name for n, _ in told):
+            continue
+        rows.append(Evidence("attribute", name, as_text(value)))
     return rows
 
 

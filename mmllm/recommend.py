@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from mmllm import settings
@@ -24,6 +25,7 @@ from mmllm.explain import evidence, explain
 from mmllm.lm import LanguageModel
 from mmllm.rerank import Reranker
 from mmllm.retrieve import Bm25, EncodedQuery, Retriever
+from mmllm.schema import NEAR, Schema, by_meaning
 from mmllm.store import Store, check_encoders
 from mmllm.types import Candidate, PathLike, Query, Ranked, Recommendation, Response
 
@@ -84,7 +86,26 @@ class Recommender:
         if len(found) < k:
             notes.append(f"only {len(found)} items meet the request")
         stages = ("encode", *(f"retrieve:{name}" for name in lists), f"rerank:{'lm' if not note else 'retriever'}", "explain")
-        return Response(found, stages, {**timings, "total": sum(timings.values())}, encoded.transcript, tuple(notes))
+        return Response(
+            found, stages, {**timings, "total": sum(timings.values())}, encoded.transcript, tuple(notes), encoded.shares
+        )
+
+    @cached_property
+    def schema(self) -> Schema:
+        """What the catalog lets people ask for."""
+        name = self.encoders.preset.text
+        near = by_meaning(self.encoders.text.encode, NEAR[name]) if name in NEAR else None
+        return Schema.of(self.store.items, near=near)
+
+    def present(self, query: Query, ids: Sequence[str]) -> tuple[Recommendation, ...]:
+        """These very items, in this order, with the evidence that the query gives for each; nothing is searched or ranked."""
+        with self._lock:
+            rows = self.store.rows(ids)
+            encoded = self.retriever.encode(query)
+            ranked = [
+                Ranked(i, n, 0.0, {}, self.reranker.shares(r, encoded)) for n, (i, r) in enumerate(zip(ids, rows, strict=True), 1)
+            ]
+            return tuple(self._explain(query, encoded, r, lm=False) for r in ranked)
 
     def _rerank(self, query: Query, candidates: list[Candidate], encoded: EncodedQuery) -> tuple[list[Ranked], str]:
         """The head of the list is put to the LM; what it does not read keeps its place behind."""

@@ -9,7 +9,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from mmllm.catalog import as_text, matches
 from mmllm.encoders import Encoders
 from mmllm.fusion import AttentionFusion
 from mmllm.media import load_audio, load_image
+from mmllm.speech import Heard
 from mmllm.store import Payload, Store
 from mmllm.types import MODALITIES, Candidate, Filter, Query, Transcript
 from mmllm.vector_store import Space, VectorStore
@@ -180,7 +181,7 @@ class EncodedQuery:
     """A query as vectors; None where the query has no such part.
 
     text: [D_text]; anchors: modality -> [D]; sound: [D_audio]; pooled: [D], the fused query; collaborative: [N], how much the liked items say
-    for every item; notes: what was left out and why.
+    for every item; notes: what was left out and why; shares: what each part counts for in the fused query, by the fusion's attention.
     """
 
     words: str
@@ -191,6 +192,7 @@ class EncodedQuery:
     transcript: Transcript | None = None
     notes: tuple[str, ...] = ()
     collaborative: np.ndarray | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 def spaces(store: Store) -> dict[str, Space]:
@@ -218,19 +220,29 @@ class Retriever:
         self.spaces = set(spaces(store))
 
     def encode(self, query: Query) -> EncodedQuery:
-        """Text, picture and voice -> vectors; a spoken query's words join the typed ones."""
+        """Text, picture and voice -> vectors; a spoken query's words join the typed ones.
+
+        The fused vector attends to typed words, picture and voice as to an item's three modalities; a voice has its transcript for an anchor.
+        """
         notes: list[str] = []
         transcript, sound = None, None
         # What cannot be decoded is refused before any model is asked.
         picture = load_image(query.image) if query.image is not None else None
-        samples = load_audio(query.audio) if query.audio is not None else None
+        heard = query.audio if isinstance(query.audio, Heard) else None
+        samples = load_audio(query.audio) if query.audio is not None and heard is None else None
+        known = heard is not None
         if samples is not None:
             heard = self.encoders.whisper.hear(samples)
+        if heard is not None:
             transcript = heard.transcript
             if not transcript.segments:
                 sound = heard.state
                 notes.append("no speech was heard: items that sound alike are searched")
-        said = " ".join(t for t in (query.text or "", transcript.text if transcript else "") if t.strip()).strip()
+        spoken = transcript.text.strip() if transcript else ""
+        typed = (query.text or "").strip()
+        said = typed if known else f"{typed} {spoken}".strip()
+        if known and set(words(typed)) <= set(words(spoken)):
+            typed = ""  # nothing was typed that was not spoken: the words are the voice's
         anchors: dict[str, np.ndarray] = {}
         text = None
         if said and self.encoders.reads(said):
@@ -240,20 +252,31 @@ class Retriever:
             notes.append(
                 f"the {self.encoders.preset.text} text encoder does not read this script: words are matched by BM25 alone"
             )
-        features = {"text": text} if text is not None else {}
+        features: dict[str, np.ndarray] = {}
+        parts: dict[str, np.ndarray] = {}  # what the fusion reads: modality -> its anchor
+        if text is not None and typed:
+            both = typed != said
+            features["text"] = self.encoders.text.encode([typed], query=True)[0] if both else text
+            parts["text"] = self.encoders.clip.encode_texts([typed])[0] if both else anchors["text"]
+        if heard is not None and spoken and text is not None:
+            features["audio"] = heard.state
+            parts["audio"] = self.encoders.clip.encode_texts([spoken])[0] if spoken != said else anchors["text"]
         if picture is not None:
             clip = self.encoders.clip
             seen = clip.image_features([picture])
             features["image"], anchors["image"] = seen[0], clip.heads.project(seen, "image")[0]
-        pooled = self._pool(features, anchors, query)
+            parts["image"] = anchors["image"]
+        pooled, shares = self._pool(features, parts, query)
         liked = self.store.rows(list(query.liked))
         together = self.store.together
         tastes = np.asarray(together[liked].sum(axis=0)).ravel() if together is not None and liked else None
-        return EncodedQuery(said, text, anchors, sound, pooled, transcript, tuple(notes), tastes)
+        return EncodedQuery(said, text, anchors, sound, pooled, transcript, tuple(notes), tastes, shares)
 
-    def _pool(self, features: Mapping[str, np.ndarray], anchors: Mapping[str, np.ndarray], query: Query) -> np.ndarray | None:
-        """The query through the same fusion as the items, then moved towards liked and away from disliked items."""
-        pooled = None
+    def _pool(
+        self, features: Mapping[str, np.ndarray], anchors: Mapping[str, np.ndarray], query: Query
+    ) -> tuple[np.ndarray | None, dict[str, float]]:
+        """The query through the same fusion as the items, then moved towards liked and away from disliked items; and the parts' shares."""
+        pooled, shares = None, dict[str, float]()
         if anchors:
             widths = dict(zip(MODALITIES, self.fusion.config.widths, strict=False))  # it may read more, of items only
             rows = {m: torch.zeros(1, w) for m, w in widths.items()}
@@ -264,7 +287,12 @@ class Retriever:
                 anchor[0, m], mask[0, m] = torch.from_numpy(value), True
                 rows[modality][0] = torch.from_numpy(features[modality])
             with torch.inference_mode():
-                pooled = self.fusion(rows, anchor, mask).pooled[0].numpy()
+                fused = self.fusion(rows, anchor, mask)
+            pooled = fused.pooled[0].numpy()
+            weights = fused.shares[0, : len(MODALITIES)].numpy()
+            # A fusion may also attend to what only items have; the parts of the query share what is left.
+            total = float(sum(weights[MODALITIES.index(m)] for m in anchors)) or 1.0
+            shares = {m: float(weights[MODALITIES.index(m)]) / total for m in MODALITIES if m in anchors}
         for ids, sign in ((query.liked, LIKED), (query.disliked, -DISLIKED)):
             if ids:
                 mean = self.store.fused["pooled"][self.store.rows(list(ids))].mean(axis=0)
@@ -272,9 +300,9 @@ class Retriever:
                     continue  # a dislike alone points nowhere
                 pooled = mean if pooled is None else pooled + sign * mean
         if pooled is None:
-            return None
+            return None, shares
         norm = float(np.linalg.norm(pooled))
-        return (pooled / norm if norm else pooled).astype(np.float32)
+        return (pooled / norm if norm else pooled).astype(np.float32), shares
 
     def retrieve(
         self, encoded: EncodedQuery, *, k: int, filters: Sequence[Filter] = (), exclude: Iterable[str] = ()

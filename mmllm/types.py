@@ -32,10 +32,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Filter:
-    """A condition on one attribute: `year >= 1990`, `colour = yellow`. A multi-valued attribute matches if any value does."""
+    """A condition on one attribute: `year >= 1990`, `colour = yellow`. A multi-valued attribute matches if any value does.
+
+    With several values, `in` asks for any of them, `all` for every one, and `!=` for none.
+    """
 
     attribute: str
-    op: Literal["=", "!=", ">=", "<=", ">", "<", "in"]
+    op: Literal["=", "!=", ">=", "<=", ">", "<", "in", "all"]
     value: Scalar | tuple[Scalar, ...]
 
 
@@ -83,9 +86,10 @@ class Caption:
 class Query:
     """What a person asks now. Everything is optional, but one of text, image, audio or liked has to be there.
 
-    `image` is a path, bytes or a PIL picture; `audio` a path, bytes, or (sample rate in Hz, samples [n] or [n, channels]).
+    `image` is a path, bytes or a PIL picture; `audio` a path, bytes, (sample rate in Hz, samples [n] or [n, channels]), or a `speech.Heard`,
+    whose words are then taken to be in `text` already.
     `liked` and `disliked` are item ids. `where` maps an attribute to a value, a list of values (any of them), or
-    an {operator: value} such as {">=": 1990}. `exclude` are ids not to be shown again.
+    an {operator: value} such as {">=": 1990}; `in`, `all` and `!=` take lists. `exclude` are ids not to be shown again.
     """
 
     text: str | None = None
@@ -161,13 +165,23 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Response:
-    """What `Recommender.recommend` returns. `stages` are those that ran, in order; `notes` what a stage could not do."""
+    """What `Recommender.recommend` returns. `stages` are those that ran, in order; `notes` what a stage could not do.
+
+    `shares` tell what each part of the query counted for in its fused vector: modality -> share, which sum to 1; empty without one.
+    The rest is filled in by a conversation: `said` answers a turn that asks for no items ("why this?"), `understood` and `unclear` say what the
+    turn was taken for and what was not understood, `question` is the one that is asked back.
+    """
 
     recommendations: tuple[Recommendation, ...]
     stages: tuple[str, ...]
     timings_ms: Mapping[str, float]
     transcript: Transcript | None = None
     notes: tuple[str, ...] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
+    said: str = ""
+    understood: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
+    question: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the shape printed by `mmllm recommend --json`."""

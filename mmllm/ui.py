@@ -10,15 +10,17 @@ from typing import Any
 
 import gradio as gr
 
-from mmllm.catalog import EXAMPLES, NAMES, as_text
+from mmllm.catalog import NAMES, as_text
 from mmllm.converse import Conversation, State
 from mmllm.errors import MmllmError
 from mmllm.media import load_image
 from mmllm.recommend import Recommender
+from mmllm.talk import examples
 from mmllm.types import Evidence, Recommendation, Response
 
 log = logging.getLogger(__name__)
 CARDS = 5
+FOLLOW_UPS = ("Something else", "Why this?", "Compare the first two", "Undo")
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 CSS = """
 .card { border: 1px solid var(--border-color-primary); border-radius: 12px; padding: 10px; }
@@ -49,7 +51,7 @@ def serve(index: Path, *, host: str = "127.0.0.1", port: int = 7860, block: bool
 def build(recommender: Recommender) -> gr.Blocks:
     """The page over one recommender; every visitor has a state of their own."""
     name = Path(recommender.store.manifest.catalog).name
-    examples = _examples(recommender)
+    requests = examples(recommender)
     with gr.Blocks(title="mmllm", analytics_enabled=False) as page:
         state, ids = gr.State(State()), gr.State([])
         gr.Markdown(
@@ -69,7 +71,9 @@ def build(recommender: Recommender) -> gr.Blocks:
                     autofocus=True,
                 )
                 with gr.Row():
-                    chips = [gr.Button(text, size="sm", variant="secondary") for text in examples]
+                    chips = [gr.Button(text, size="sm", variant="secondary") for text in requests]
+                with gr.Row():
+                    chips += [gr.Button(text, size="sm", variant="secondary") for text in FOLLOW_UPS]
                 clear = gr.Button("Start over", size="sm")
             with gr.Column(scale=6, min_width=320):
                 cards = [_card(n) for n in range(CARDS)]
@@ -95,15 +99,6 @@ def build(recommender: Recommender) -> gr.Blocks:
 
                 button.click(mark, [state, ids], [state, like, dislike], api_visibility="private")
     return page
-
-
-def _examples(recommender: Recommender) -> list[str]:
-    """The catalog's own examples, or some of its titles."""
-    file = Path(recommender.store.manifest.catalog) / EXAMPLES
-    if file.is_file():
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()][:6]
-    items = recommender.store.items
-    return [f"something like {item.title}" for item in items[:: max(1, len(items) // 4)][:4]]
 
 
 def _card(n: int) -> tuple[gr.Column, gr.Image, gr.Markdown, gr.Markdown, gr.Button, gr.Button]:

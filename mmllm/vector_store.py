@@ -156,6 +156,10 @@ def _condition(f: Filter) -> dict[str, Any]:
     if f.op in (">=", "<=", ">", "<"):
         return {f.attribute: {OPERATORS[f.op]: values[0]}}
     if f.op == "!=":
-        return {"$and": [{f.attribute: {"$ne": values[0]}}, {f"{f.attribute}[]": {"$not_contains": values[0]}}]}
+        return {
+            "$and": [c for v in values for c in ({f.attribute: {"$ne": v}}, {f"{f.attribute}[]": {"$not_contains": v}})],
+        }
+    if f.op == "all" and len(values) > 1:
+        return {"$and": [_condition(Filter(f.attribute, "=", v)) for v in values]}
     single = {f.attribute: {"$in": values}} if f.op == "in" else {f.attribute: {"$eq": values[0]}}
     return {"$or": [single, *({f"{f.attribute}[]": {"$contains": v}} for v in values)]}

@@ -98,8 +98,13 @@ def _write(path: Path, value: object) -> Path:
 @pytest.fixture
 def tiny(tiny_weights, monkeypatch, tmp_path):
     """A preset `tiny` over those folders, and an empty home."""
-    monkeypatch.setenv("MMLLM_WEIGHTS", str(tiny_weights))
-    monkeypatch.setenv("MMLLM_HOME", str(tmp_path / "home"))
+    return tiny_preset(tiny_weights, monkeypatch, tmp_path / "home")
+
+
+def tiny_preset(folder, monkeypatch, home):
+    """Make the preset `tiny` for as long as the monkeypatch lasts."""
+    monkeypatch.setenv("MMLLM_WEIGHTS", str(folder))
+    monkeypatch.setenv("MMLLM_HOME", str(home))
     names = {"text": "tiny-text", "clip": "tiny-clip", "whisper": "whisper-tiny-none", "lm": "tiny-lm"}
     for role, name in names.items():
         monkeypatch.setitem(weights.WEIGHTS, name, weights.Weights(name, role, "none", ("hub:nobody/nothing@main",)))

@@ -1,0 +1,257 @@
+"""Which items a turn speaks of, and what it says of them: titles, "the second one", "that", and liked, disliked, seen or "like that".
+
+Mentions are replaced by marks (⟨0⟩, ⟨1⟩, ...), so that the rules of what is said of them are plain patterns over marks. A title counts
+only where something is said of it, or where it stands in quotation marks or with its year: "a red apple" is a request, not a mention.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mmllm.dialogue import State
+from mmllm.schema import TOKEN, Schema, key, plain, stems
+from mmllm.verdicts import RULES, M
+
+ORDINALS = {
+    w: n
+    for n, w in enumerate(
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"], start=1
+    )
+}
+DIGITS = {c: n for n, c in enumerate("一二三四五六七八九十", start=1)} | {"两": 2}
+COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5, "couple": 2}
+THING = r"(?:one|item|film|movie|picture|stamp|drawing|result|option|suggestion|book|product)s?"
+COUNTED = r"(?:个|個|部|张|張|本|件|幅|首|款|只|部电影|部片子)?"
+ORDINAL = re.compile(
+    rf"(?:\b(?:the\s+)?({'|'.join(ORDINALS)}|\d{{1,2}}(?:st|nd|rd|th)|last)(?:\s+{THING})?(?=\s*(?:$|[,.;:!?⟨⟩()]|"
+    rf"(?:and|or|but|is|was|looks|"
+    rf"seems|instead|too|please|again|with|without|in|if|than|because|about|one|best|better|only|are)\b))"
+    rf"|(?:\bnumber|\bno\.?|#)\s*(\d{{1,2}})\b(?:\s+{THING})?"
+    rf"|第\s*([一二三四五六七八九十]|\d{{1,2}}){COUNTED}|(最后一){COUNTED})"
+)
+SEVERAL = re.compile(
+    rf"\b(?:the\s+)?first\s+(two|three|four|five|couple|\d)(?:\s+{THING})?\b|\bboth(?:\s+of\s+them)?\b|"
+    rf"\b(?:all\s+of\s+)?(?:these|those)(?:\s+{THING})?\b"
+    rf"|\ball\s+of\s+them\b|\bnone\s+of\s+(?:these|those|them)\b|\bthem\s+all\b|前\s*([两二三四五]|\d)\s*{COUNTED}|这些|那些|它们"
+)
+# A pronoun points at an item as an object ("liked it"), as the subject of a clause ("that was dull"), or with a noun ("that one").
+ONE = re.compile(
+    rf"()(\b(?:that|this)\s+(?!.*\bthat\b){THING}\b)"
+    r"|(^\W*|[.,;!?]\s*|\b(?:and|but|yes|yeah|no|oh|think|thought|so)\s+)(\b(?:that|this|it)\b)(?=\s+(?:was|"
+    r"is|looks|looked|seems|seemed)\b)"
+    r"|(\b(?:like|love|loved|liked|enjoyed?|hated?|disliked?|seen|saw|watched|know|read|own|about|than|"
+    r"as|why|not|of|take|want|to)\s+)"
+    r"(\b(?:that|this|it)\b)(?=\s*(?:$|[.,;!?，。]|(?:but|and|a lot|very|too|already|again|so|only|though|either|before)\b))"
+    r"|()([这那][个個部张本件幅](?:电影|片子)?|它)"
+)
+SUPERLATIVES: dict[str, tuple[str, Callable[..., str]]] = {
+    **{w: ("price", min) for w in ("cheapest", "least expensive", "最便宜的")},
+    **{w: ("price", max) for w in ("most expensive", "dearest", "最贵的")},
+    **{w: ("year", min) for w in ("oldest", "earliest", "最老的", "最早的")},
+    **{w: ("year", max) for w in ("newest", "most recent", "latest", "最新的")},
+    **{w: ("length", min) for w in ("shortest", "最短的")},
+    **{w: ("length", max) for w in ("longest", "最长的")},
+}
+SUPERLATIVE = re.compile(rf"(?:\bthe\s+)?({'|'.join(SUPERLATIVES)})(?:\s+{THING}\b)?")
+NUMBER = re.compile(r"(?<![\d⟨$£€.])\b(\d{1,2})\b(?![\d.⟩]|\s*(?:minutes|min|pages|dollars|euros|pounds|hours|年|分钟|元|块))")
+ALL_ABOUT = re.compile(
+    r"^\W*(?:/?(?:compare|why|like|dislike|explain|not|hide|seen|similar)\b|比较|对比|为什么)|\bdifferen\w* between\b"
+)
+QUOTED = re.compile(r"[\"“”«»]([^\"“”«»]{2,80})[\"“”«»]|《([^》]{1,80})》")
+# Marks that a rule has used up are written otherwise, so that no later rule joins them to a list.
+USED, FREE = str.maketrans("⟨⟩", "⟪⟫"), str.maketrans("⟪⟫", "⟨⟩")
+Marks = list[tuple[tuple[str, ...], str, bool]]
+"""(ids, the words they stand for, whether they are a mention even if nothing is said of them)."""
+Mark = Callable[[tuple[str, ...], str, bool], str]
+
+
+@dataclass(frozen=True)
+class Mentions:
+    """`text` with marks for the items that something is said of; `said`: liked, disliked, known, similar, wanted or about -> ids in order;
+    `marks`: mark number -> ids; `unclear` is what could not be resolved.
+    """
+
+    text: str
+    marks: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    said: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unclear: tuple[str, ...] = ()
+
+
+def find(text: str, schema: Schema, state: State) -> Mentions:
+    """Titles and references of a turn, and what is said of each."""
+    marks: Marks = []
+    unclear: list[str] = []
+
+    def mark(ids: tuple[str, ...], words: str, strong: bool) -> str:
+        marks.append((ids, words, strong))
+        return f" ⟨{len(marks) - 1}⟩ "
+
+    text = _titles(text, schema, state, mark, unclear).lower()
+    text = _references(text, schema, state, marks, mark, unclear)
+    said: dict[str, list[str]] = {}
+    spoken: set[int] = set()
+    for kind, rule in RULES:
+        for found in list(rule.finditer(text)):
+            group = next(g for g in found.groups() if g)
+            numbers = [int(n) for n in re.findall(r"⟨(\d+)⟩", group)]
+            if any(n in spoken for n in numbers):
+                continue
+            spoken.update(numbers)
+            if kind != "nothing":
+                said.setdefault(kind, []).extend(i for n in numbers for i in marks[n][0])
+        # The words of the rule are used up; the marks stay, for "cheaper than ⟨0⟩".
+        text = rule.sub(
+            lambda m: " " + " ".join(re.findall(M, m[0])).translate(USED) + " " if _all_spoken(m[0], spoken) else m[0], text
+        )
+    text = text.translate(FREE)
+    for n, (_, words, strong) in enumerate(marks):
+        if n not in spoken and not strong:
+            text = text.replace(f"⟨{n}⟩", words.lower())
+    kept = {n: ids for n, (ids, _, strong) in enumerate(marks) if f"⟨{n}⟩" in text or strong or n in spoken}
+    return Mentions(text, kept, {k: tuple(dict.fromkeys(v)) for k, v in said.items()}, tuple(unclear))
+
+
+def _all_spoken(text: str, spoken: set[int]) -> bool:
+    return all(int(n) in spoken for n in re.findall(r"⟨(\d+)⟩", text))
+
+
+def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[str]) -> str:
+    def quoted(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        ids = schema.titles.get(key(name), ())
+        return mark(_one_of(ids, name, state, unclear), name, True) if ids else found[0]
+
+    text = QUOTED.sub(quoted, text)
+    tokens = list(TOKEN.finditer(text))
+    shouted = text.isupper()
+    talked_about = bool(ALL_ABOUT.search(text.lower()))
+    out, position, n = [], 0, 0
+    while n < len(tokens):
+        for size in range(min(12, len(tokens) - n), 0, -1):
+            span = tokens[n : n + size]
+            words = text[span[0].start() : span[-1].end()]
+            ids = _dated_as(schema.titles.get(key(words), ()), words, text[span[-1].end() :], schema)
+            if ids and _is_title(words, text, span[0].start(), span[-1].end(), schema, shouted=shouted):
+                end = span[-1].end()
+                end += (said.end() if (said := YEAR.match(text[end:])) else 0) or (text[end : end + 1] == ")" and "(" in words)
+                out += [
+                    text[position : span[0].start()],
+                    mark(_one_of(ids, words, state, unclear), text[span[0].start() : end], _dated(words) or talked_about),
+                ]
+                position, n = end, n + size
+                break
+        else:
+            n += 1
+    return "".join(out) + text[position:]
+
+
+YEAR = re.compile(r"\s*\((\d{4})\)")
+
+
+def _dated(words: str) -> bool:
+    return bool(re.search(r"\(\d{4}$", words))
+
+
+def _dated_as(ids: tuple[str, ...], words: str, behind: str, schema: Schema) -> tuple[str, ...]:
+    """The items of a title that are of the year said behind it, give or take one; all where none is said."""
+    said = YEAR.match(behind)
+    if said is None or _dated(words):
+        return ids
+    near = {str(int(said[1]) + n) for n in (-1, 0, 1)}
+    return tuple(i for i in ids if (found := YEAR.search(schema.items[i].title)) and found[1] in near)
+
+
+def _is_title(words: str, text: str, start: int, end: int, schema: Schema, *, shouted: bool) -> bool:
+    """Whether words that spell a title are meant as one: dated, or several words with content, or one with a capital of its own."""
+    if _dated(words):
+        return True
+    content = stems(words)
+    if not content or schema.forms.get(plain(words)) or re.match(r"\s?[:–-]\s?[A-Z0-9]", text[end:]):
+        return False
+    tokens = TOKEN.findall(words)
+    if len(content) > 1:
+        return True
+    if YEAR.match(text[end:]):
+        return True
+    last = words[-len(tokens[-1]) :]
+    if not words.isascii() and len(words) > 1 and not last[0].isupper():
+        return last[0].lower() == last[0].upper()  # a script without capitals
+    # One word is a title only with a capital that no sentence begins with, and not as part of a longer name.
+    before = text[:start].rstrip()
+    begins = not before or before[-1] in ".!?"
+    previous = re.search(r"(\S+)\s$", text[:start])
+    inner = (
+        previous is not None
+        and previous[1][0].isupper()
+        and previous[1] != "I"
+        and bool(re.search(r"[^.!?\s]\s+$", text[: previous.start()]))
+    )
+    longer = inner or bool(re.match(r" [A-Z][a-z]", text[end:]))
+    return len(last) > 2 and last[0].isupper() and not shouted and not longer and not (begins and len(tokens) == 1)
+
+
+def _one_of(ids: tuple[str, ...], words: str, state: State, unclear: list[str]) -> tuple[str, ...]:
+    """Of items of one name the one on the screen, or spoken of before; several are left open, and that is said."""
+    if len(ids) == 1:
+        return ids
+    for near in (state.listed, state.shown, state.liked, state.known):
+        if here := tuple(i for i in ids if i in near):
+            return here[:1]
+    unclear.append(f"“{words}” is the name of {len(ids)} items: say its year, or the number in the list")
+    return ()
+
+
+def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mark, unclear: list[str]) -> str:
+    listed = state.listed
+
+    def at(n: int, words: str) -> str:
+        if 1 <= n <= len(listed):
+            return mark((listed[n - 1],), words, True)
+        shown = f"I showed {len(listed)}" if listed else "nothing is on the list yet"
+        unclear.append(f"“{words.strip()}”: {shown}")
+        return mark((), words, True)
+
+    def several(found: re.Match[str]) -> str:
+        count = found[1] or found[2]
+        if not count:
+            ids = listed[:2] if found[0].startswith("both") else listed
+        else:
+            ids = listed[: COUNTS.get(count) or DIGITS.get(count) or int(count)]
+        if not ids:
+            return found[0]
+        return ("not " if found[0].startswith("none") else "") + mark(ids, found[0], True)
+
+    def ordinal(found: re.Match[str]) -> str:
+        word = found[1] or found[2] or found[3] or found[4]
+        if word in ("last", "最后一"):
+            return at(len(listed), found[0]) if listed else found[0]
+        n = ORDINALS.get(word) or DIGITS.get(word) or int(re.sub(r"\D", "", word))
+        return at(n, found[0])
+
+    def most(found: re.Match[str]) -> str:
+        measures, pick = SUPERLATIVES[found[1]]
+        attribute = schema.measuring(measures)
+        known = [
+            i
+            for i in listed
+            if attribute is not None and isinstance(schema.items[i].attributes.get(attribute.name), (int, float))
+        ]
+        if attribute is None or not known:
+            return found[0]
+        return mark((pick(known, key=lambda i: schema.items[i].attributes[attribute.name]),), found[0], True)
+
+    text = SUPERLATIVE.sub(most, text)
+    text = SEVERAL.sub(several, text)
+    text = ORDINAL.sub(ordinal, text)
+    if ALL_ABOUT.search(text):
+        text = NUMBER.sub(lambda m: at(int(m[1]), m[0]), text)
+
+    def one(found: re.Match[str]) -> str:
+        before = re.findall(r"⟨(\d+)⟩", text[: found.start()])
+        prefix, words = next((a, b) for a, b in zip(found.groups()[::2], found.groups()[1::2], strict=True) if b)
+        ids = marks[int(before[-1])][0] if before else (state.focus,) if state.focus else listed[:1]
+        return prefix + mark(ids, words, False) if ids else found[0]
+
+    return ONE.sub(one, text)

@@ -1,0 +1,288 @@
+"""What a turn says: (text, schema, state) -> Turn of slots. A pure function of rules and of the schema's own words.
+
+Order: an answer to the question asked back; what stands alone ("undo", "something else", "start over"); items and what is said of them
+(`mentions`); "why" and "compare"; numbers (`measures`) and critiques; values, people and refusals (`values`). What is left is what has to be
+searched for. English and Chinese.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import replace
+
+from mmllm import critiques, measures, mentions, values
+from mmllm.dialogue import Act, State, Turn, as_words
+from mmllm.retrieve import words as stems
+from mmllm.schema import Schema
+from mmllm.spans import CJK
+
+POLITE = r"(?:\s*(?:please|now|thanks|thank you|ok|okay|again|then|吧|一下|好吗|谢谢|请))*\W*"
+PATTERNS: tuple[tuple[Act, str], ...] = (
+    (
+        "ask",
+        "surprise me|(?:recommend|suggest|show|give|find|pick|choose)(?: me| us)?(?: something| anything|"
+        " some(?: things| items| films)?|"
+        " a few(?: things)?| one)?(?: good| nice| fun| new| interesting| cool)?|(?:what|anything)(?: good|"
+        " nice| new)? (?:do|have|would) you"
+        " (?:have|got|recommend|suggest)|anything(?: good| nice| fun)?|whatever|i don'?t know|no idea|"
+        "随便(?:推荐|看看|来)?(?:一[个部下点]|几[个部]|点什么)?|推荐一下|推荐一些|推荐几个|有什么推荐|有什么好的?",
+    ),
+    (
+        "reset",
+        "start (?:all )?over|start again|start from scratch|reset|restart|clear|forget(?: it| all| everything|"
+        " it all)?|new search|重新开始|从头开始|重来|全部忘掉|清空|都忘掉",
+    ),
+    (
+        "undo",
+        "cancel (?:that|it)|/?undo(?: that| it| the last(?: one)?)?|go back(?: one step)?|take (?:that|it) back|"
+        "revert|one step back|"
+        "撤销|撤回|上一步|返回上一步|取消上一步",
+    ),
+    (
+        "again",
+        "(?:show|see) (?:me )?(?:them|those|these|it|the list|that list|the results)(?: all)?(?: again)?|"
+        "once more|again|repeat(?: that| them)?|再看一遍|再显示一遍|再来一遍|重新显示",
+    ),
+    (
+        "more",
+        "(?:(?:show me|give me|do you have|have you got|got|any|some|is there|are there|i want|what) ?)*(?:something|"
+        "anything|nothing|what|any|some|the)? ?(?:else|more|others?|other (?:ones?|options|things|films|movies|"
+        "ideas|suggestions)|another(?: one)?|different(?: ones?)?|next(?: ones?)?|new ones?|more (?:of (?:them|"
+        "these|those)|options|ideas|suggestions|recommendations))(?: do you have| have you got| is there)?|"
+        "换一个|换一批|换一换|换个|换别的|还有(?:别的|其他的?)?[吗么]?|有别的吗|有其他的吗|别的|其他的|再来几个|再来一些|更多|下一批|下一个",
+    ),
+    ("compare", "/?compare(?: them| these| those)?|比较|对比"),
+    ("why", "/?why|how come|为什么|为啥"),
+    (
+        "summary",
+        "/?state|what do you know(?: about me| so far)?|what (?:did|have) i (?:ask(?:ed)?|said?|told?)(?: you|"
+        " for)*(?: so far)?|what are my (?:filters|likes|settings)|where were we|你记得什么|我的条件是什么|我说了什么",
+    ),
+    (
+        "help",
+        "/?help(?: me)?|what can (?:you|i) (?:do|say|ask)(?: here| for me)?|how does this work|how do i use (?:this|"
+        "it)|帮助|你能做什么|怎么用|你会什么",
+    ),
+    (
+        "hello",
+        "hi+(?: there| all)?|hello+(?: there)?|hey+(?: there)?|good (?:morning|afternoon|evening)|how are you(?: doing)?(?: today)?|"
+        ""
+        ""
+        ""
+        ""
+        "what'?s up|greetings|你好|您好|嗨|在吗|早上好|晚上好",
+    ),
+    (
+        "thanks",
+        "thanks?(?: you)?(?: (?:so|very) much| a lot)?|cheers|great|perfect|good bye|goodbye|bye+|see you(?: later)?|"
+        "that'?s all|谢谢(?:你)?|多谢|再见|拜拜|不用了",
+    ),
+)
+CALL = r"\W*(?:(?:please|ok|okay|well|no|hmm|can you|could you|let'?s|请|那|好的?)[\s,，]+)*"
+ALONE = tuple((act, re.compile(rf"{CALL}(?:{pattern}){POLITE}")) for act, pattern in PATTERNS)
+RUDE = re.compile(
+    r"\b(?:f+u+c+k+\w*|sh[i1]t\w*|bullshit|wtf|assholes?|bastards?|bitch\w*|crap|dumbass|moron|idiots?|"
+    r"stfu|shut up|screw you|go to hell|damn you)\b(?: (?:you|off|this|it))?"
+    r"|\b(?:you(?:'re| are)?|u r?|this (?:bot|thing|program|app) is|what a)\s+(?:\w+\s+){0,3}?(?:stupid|"
+    r"dumb|useless|worthless|pathetic|terrible|awful|garbage|trash|rubbish|ugly|suck\w*|fool\w*|brainless|"
+    r"joke|liar|crazy|annoying|brain)\b"
+    r"(?:\s+(?:bot|machine|thing|computer|program|robot|ai|brain|person|piece of (?:junk|garbage)))?|\b(?:stupid|dumb|"
+    r"useless|bloody) (?:bot|machine|thing|computer|program|robot|ai)\b|\bi hate (?:you|this (?:bot|app|"
+    r"thing))\b"
+    r"|傻[瓜逼子]?|笨蛋|白痴|垃圾|滚开?|去死|蠢货?|废物|混蛋|他妈的?"
+)
+REQUEST = re.compile(r"\b(?:show|find|want|need|looking|give|recommend|suggest|search)\b|找|推荐|想")
+"""Beside a rude word, other words are a request only where one of these says so."""
+NARROWS = re.compile(
+    r"^\W*(?:(?:ok|okay|yes|no|well|hmm|great|nice|good)\W+)*(?:but|and|also|only|just|with|in|make (?:it|"
+    r"them)|plus|still|rather|preferably|maybe|even|more|less|instead|or|但是?|不过|还要|而且|只要|也要|最好|要)(?![a-z])"
+    r"|\b(?:too|as well|instead|though|also|only|please)\W*$|(?:的|一点|一些|也行)\W*$"
+)
+MORE_FIRST = re.compile(
+    r"^\W*(?:(?:ok|okay|no\s*[,.]|well|show me|give me|find me|i want|any|do you have|got)\W+)*(?:something|anything|"
+    r"some|any)?\s*(?:else|other|others|another(?: one)?|different|more)\b(?!\s+(?:like|than|expensive|"
+    r"recent|classic|modern|costly))[\s,]*(?:but|that is|ones?)?|^\W*(?:换一个|换个|再来一个|另一个|还有)[，,\s]*"
+)
+LEAD = re.compile(
+    r"^\W*(?:(?:hi|hello|hey|hi there|please|ok|okay|well|yes|yeah|so|and|but|um|hmm|actually|maybe|now|then|i think)\b[\s,!.]*)*"
+    r"(?:(?:can|could|would|will|do) (?:you|i|we) (?:please |maybe )?(?:show|find|recommend|suggest|give|"
+    r"get|have|know|help|see|tell)(?: me| us)?(?: to)?(?: find)?(?: of)?|"
+    r"(?:i|we)(?: am|'m|m|'re| are)? (?:just |really |also )?(?:want|wanna|need|looking for|looking|searching for|"
+    r"after|would like|'d like|d like|like|love|prefer|in the mood for|fancy)(?: to)?(?: (?:see|watch|"
+    r"buy|find|have|get))?|"
+    r"i'?d (?:like|love|prefer)(?: to)?(?: (?:see|watch|buy|find|have|get))?|looking for|show(?: me| us)?|"
+    r"find(?: me| us)?|give(?: me| us)?|recommend(?: me)?|suggest(?: me)?|search(?: for)?|"
+    r"is there|are there|have you got|what about|how about|got|let'?s see|let me see|tell me|make (?:it|them))\b\s*|"
+    r"(?:请|我想要?看?|想要?看?|想找|我要找|给我|帮我找?|有没有|推荐|来|找|我喜欢看?|我要看?|要)(?:一[个部张些本只]|几[个部张本])?"
+)
+GENERIC = frozenset(
+    stems(
+        "film films movie movies item items stamp stamps picture pictures thing things stuff one ones recommend recommendation suggest "
+        "suggestion good great nice best really maybe know watch see look kind kinds type sort also too else more other another but only just "
+        "instead then though still with please so very much bit little lot there here what which who how something anything everything "
+        "ok okay yes no not again about after already rather isn't aren't less long max our do does did am "
+        "was were will get got go let make take love enjoy fan than same as all both today tonight now "
+        "actually well new idea ideas option cool fine hi hello thanks thank if at by into not don't didn't i'm i'd it's that's help hello day "
+        "电影 片 部 看 想 要 个 点 一点 什么 有什么 推荐 好 好看 的 但 但是 也 只 只要 那 这 找 来 些 片子 吗 啊 吧 谢 谢谢 一部 一些 还 还要 再"
+    )
+)
+
+
+def understand(text: str, schema: Schema, state: State) -> Turn:
+    """One turn in words -> its slots. Never fails: what it cannot read is told in `Turn.unclear`, or left in `Turn.words`."""
+    text = unicodedata.normalize("NFKC", text).replace("’", "'").strip()
+    low = text.lower()
+    if state.question is not None and (answer := _answer(low, state, schema)) is not None:
+        return answer
+    for act, pattern in ALONE:
+        if pattern.fullmatch(low):
+            return _alone(act, state)
+    rude = RUDE.search(low)
+    if rude:
+        text = RUDE.sub(" ", low)
+        if not content(text):
+            return Turn("rude")
+    found = mentions.find(text, schema, state)
+    marked = tuple(i for ids in found.marks.values() for i in ids)
+    if (about := _about(found, marked, state)) is not None:
+        return about
+    said = found.said
+    base = said.get("similar", ()) or said.get("disliked", ()) or said.get("liked", ())
+    them = base or marked or ((state.focus,) if state.focus in schema.items else ()) or state.listed
+    rest = MORE_FIRST.sub(" ", found.text)
+    numbers = measures.read(rest, schema)
+    critiques.read(numbers, schema, found.marks, state.listed)
+    slots = values.read(numbers.text, schema, state, found.marks, them)
+    similar = said.get("similar", ())
+    if not similar and re.search(r"\b(?:the )?same(?: one| thing)?,?\s+(?:but|only|in)\b|一样的?[，,]?\s*但", rest):
+        similar = them[:1]
+    words = _words(slots.text)
+    fresh_stems = [s for s in content(slots.text) if s not in slots.taken]
+    fresh = bool(fresh_stems) and not NARROWS.search(found.text) and not MORE_FIRST.match(found.text)
+    if state.words and not fresh:
+        # What narrows a request adds its telling words only: "only red ones" adds "red".
+        words = " ".join(w for w in words.split() if CJK.search(w) or set(stems(w)) - GENERIC)
+    filters = (*numbers.filters, *slots.filters)
+    told = [as_words(f) for f in filters] + [f"nothing that says “{w}”" for w in slots.avoid]
+    turn = Turn(
+        words=words if fresh_stems or slots.taken else "",
+        content=tuple(dict.fromkeys(fresh_stems)),
+        fresh=fresh,
+        filters=filters,
+        forget=tuple(slots.forget),
+        avoid=tuple(slots.avoid),
+        liked=said.get("liked", ()),
+        disliked=said.get("disliked", ()),
+        known=tuple(i for i in said.get("known", ()) if i not in (*said.get("liked", ()), *said.get("disliked", ()))),
+        similar=similar,
+        wanted=said.get("wanted", ()),
+        told=tuple(told),
+        unclear=(*found.unclear, *numbers.unclear, *slots.unclear),
+        question=numbers.question,
+    )
+    asked = not rude or REQUEST.search(low) or replace(turn, words="") != Turn(content=turn.content, fresh=fresh)
+    if _says(turn) and asked:
+        return turn
+    if MORE_FIRST.match(found.text):
+        return Turn("more")
+    if marked:
+        return Turn("about", targets=marked[-1:])
+    if turn.unclear:
+        return replace(turn, act="unclear")
+    if rude:
+        return Turn("rude")
+    return Turn("unclear")
+
+
+def _says(turn: Turn) -> bool:
+    return bool(
+        turn.words
+        or turn.filters
+        or turn.forget
+        or turn.avoid
+        or turn.liked
+        or turn.disliked
+        or turn.known
+        or turn.similar
+        or turn.wanted
+        or turn.question
+    )
+
+
+def _alone(act: Act, state: State) -> Turn:
+    if act in ("compare", "why"):
+        targets = state.listed[:2] if act == "compare" else ((state.focus,) if state.focus else state.listed[:1])
+        return _of_items(act, targets)
+    if act == "undo" and not state.before:
+        return Turn("unclear", unclear=("there is nothing to undo",))
+    return Turn(act)
+
+
+def _of_items(act: Act, targets: tuple[str, ...]) -> Turn:
+    need = 2 if act == "compare" else 1
+    if len(targets) < need:
+        what = "two items to compare" if act == "compare" else "an item"
+        return Turn("unclear", unclear=(f"I need {what}: ask for something first, then say its number",))
+    return Turn(act, targets=targets)
+
+
+WHY = re.compile(r"^\W*(?:/?why|how come|explain)\b[^.]{0,60}$|为什么|为啥|推荐理由")
+COMPARE = re.compile(
+    r"^\W*(?:please |can you |could you )?/?compare\b|\bdifferen\w* between\b|⟨\d+⟩\s*(?:versus|vs\.?)\s*⟨\d+⟩|"
+    r"\bhow do(?:es)? .*(?:differ|compare)|\bwhich\b[^?]*⟨\d+⟩[^?]*\b(?:is|are|was|costs?)\b|比较|对比|区别"
+)
+
+
+def _about(found: mentions.Mentions, marked: tuple[str, ...], state: State) -> Turn | None:
+    """ "Why the second?" and "compare the first two", told before slots are read."""
+    if COMPARE.search(found.text):
+        targets = tuple(dict.fromkeys(marked)) or (() if found.unclear else state.listed[:2])
+        turn = _of_items("compare", targets)
+        return replace(turn, unclear=found.unclear or turn.unclear)
+    if WHY.search(found.text):
+        targets = marked[-1:] or (() if found.unclear else (state.focus,) if state.focus else state.listed[:1])
+        turn = _of_items("why", targets)
+        return replace(turn, unclear=found.unclear or turn.unclear)
+    if "about" in found.said:
+        return Turn("about", targets=found.said["about"])
+    return None
+
+
+YES = re.compile(r"\W*(?:yes|yeah|yep|sure|ok|okay|do it|please do|go ahead|yes please|好|好的|可以|是|是的|行|嗯|对)\W*")
+NO = re.compile(r"\W*(?:no|nope|no thanks|don'?t|leave it|不|不用|不要|算了)\W*")
+
+
+def _answer(low: str, state: State, schema: Schema) -> Turn | None:
+    """The turn as an answer to the question that was asked back; None where it is none."""
+    assert state.question is not None
+    options = state.question.options
+    if options and YES.fullmatch(low):
+        return options[0][1]
+    if NO.fullmatch(low):
+        return Turn("note", told=("as you like",))
+    said = set(stems(low)) - GENERIC
+    for name, turn in options:
+        if said and said <= set(stems(name)):
+            return turn
+    return None
+
+
+def content(text: str) -> list[str]:
+    """The stems that say something of what is wanted."""
+    return [s for s in stems(re.sub(r"⟨\d+⟩", " ", LEAD.sub(" ", text))) if s not in GENERIC]
+
+
+def _words(text: str) -> str:
+    """What is left of a turn as words to search for."""
+    plain = re.sub(r"⟨\d+⟩", " ", text)
+    plain = LEAD.sub(" ", plain, count=1)
+    plain = ", ".join(p for p in re.split(r"\s*[,，、;；.。!！?？:：]\s*", plain) if content(p))
+    plain = re.sub(
+        r"^\W*(?:the )?same(?: one| thing)?,? (?:but|only|in)\b|^\W*(?:but|and|in|only|also|make it)\b|^的|"
+        r"^(?:但是?|不过|要|还要)",
+        " ",
+        plain,
+    )
+    plain = re.sub(r"(?:\s+(?:or|and|but|in|from|with|by))+\s*$", "", plain)
+    return re.sub(r"\s+", " ", plain).strip(" ,，、。.!?;-的") if content(text) else ""

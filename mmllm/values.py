@@ -1,0 +1,276 @@
+"""Values in a turn -> filters: genres, colours and kinds, wanted or refused; people ("by her", "directed by Ana Roth"); "the same year".
+
+A value is taken as a filter only where it describes what is asked for: "a comedy with a robot about dogs" is a comedy, and dogs are left to
+the search. What is no value of the catalog is never made one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mmllm.dialogue import State
+from mmllm.schema import Attribute, Near, Schema, stems
+from mmllm.spans import CJK, LONGEST, WORD, choose, spans, values_of
+from mmllm.types import Filter, Scalar
+from mmllm.verdicts import M
+
+NO = re.compile(
+    r"\b(?:no|not|without|nothing|non|except(?: for)?|but not|avoid|exclude|skip|anything but|rather not|"
+    r"hates?|hated|dislike|can'?t stand|"
+    r"(?:do not|don'?t|doesn'?t|didn'?t) (?:really )?(?:want|like|need|care for|enjoy|show me|give me|"
+    r"fancy)|not (?:really )?(?:a fan of|into|in the mood for)|"
+    r"never|too|less|sick of|tired of|enough of)\s+"
+    r"(?:(?:any|a|an|more|too|with|about|of|the|in|that is|that are|which is|to see|see|really|so|very|"
+    r"much|for|movies?|films?|ones?|things|something|anything)\s+)*"
+)
+NO_CJK = re.compile(r"(?:不要|不想要|不想看|不喜欢|不爱看|不看|别给我|别要|讨厌|除了|没有|别是|不是)(?:任何|有)?")
+NOT_A_NO = re.compile(
+    r"\bnot (?:only|sure|bad|really sure)\b|\bno (?:problem|thanks|thank you|idea|matter|one|worries|way)\b|"
+    r"\bnothing (?:else|more|special)\b"
+)
+FORGET = re.compile(
+    r"\b(?:forget(?: about)?|ignore|drop|remove|never ?mind|clear)\s+(?:about\s+)?(?:the\s+|my\s+)?(?P<a>[\w ]+?)(?:\s+(?:limit|"
+    r"filter|thing))?(?=$|[.,;!?]|\s+(?:and|but)\b)"
+    r"|\bany\s+(?P<b>\w+)(?:\s+(?:is fine|will do|is ok(?:ay)?|is good|works|at all))|\b(?:the\s+)?(?P<c>\w+)\s+(?:does not|"
+    r"doesn'?t|does no longer|no longer) matter(?:s)?"
+    r"|\b(?:don'?t|do not) (?:care|mind)(?: about)? (?:the\s+)?(?P<d>\w+)|(?:忘掉|忘记|不管|去掉|忽略|取消)(?P<e>[\u3400-\u9fff]{1,4})|"
+    r"(?P<f>[\u3400-\u9fff]{1,4}?)(?:都行|无所谓|不重要|随便|都可以)|\bany\s+(?P<g>\w+)\W*$"
+)
+HEAD_ENDS = re.compile(
+    r"\b(?:with|of|in|on|for|at|to|near|under|about|around|featuring|where|who|whose|while|when|like|from|"
+    r"holding|wearing|having|has|"
+    r"(?:that|which|who)\s+(?!is\b|are\b|looks?\b))\b|⟨"
+)
+JOINED = re.compile(r"^\W*(?:or|and|,|/|nor|&|和|或|或者|、|还有)*\W*(?:the |a |an |any |in |或者)*$")
+BY_THEM = re.compile(
+    r"(?P<no>\b(?:not|nothing|anything but|nothing else|no more|no films?|none)\s+(?:\w+\s+)?)?\b(?:by|"
+    r"from|of|with)\s+(?:the\s+same\s+(?P<role>director|author|artist|writer|maker|designer|actor|brand|"
+    r"composer)|"
+    rf"(?:him|her|them|this (?:guy|man|woman)|(?:that|this) (?P<role2>director|author|artist|writer|maker|"
+    rf"actor))\b|the (?P<role3>director|author|artist|writer|maker|actor) of\s+(?P<m>{M}))"
+    r"|(?P<no2>不要|别要|不看)?\s*(?:同一个|同一位|同一)(?P<role4>导演|作者)的?|(?P<no3>不要|别要|不看|不想看)\s*(?:他|她|这个导演|这位导演)(?:拍|"
+    r"导|演|写|导演)?的?|(?:他|她|这个导演|这位导演)(?:拍|导|演|写|导演)的"
+)
+BY_NAME = re.compile(
+    r"(?P<no>\b(?:not|nothing|no|except|without)\s+(?:\w+\s+)?)?\b(?:(?:directed|written|made|painted|"
+    r"composed|sung)\s+)?(?P<by>by|starring|from|with)\s+(?P<name>[^\W\d_][\w'’.-]*(?:\s+[^\W\d_][\w'’.-]*){0,3})"
+)
+SAME = re.compile(
+    r"\b(?:of|from|in|with)?\s*the same (?P<a>\w+)(?:\s+as\s+(?P<m>⟨\d+⟩))?|(?:同样|一样|相同)的?(?P<b>[\u3400-\u9fff]{2})"
+)
+
+
+@dataclass
+class Values:
+    """Filters and words found; `text` is what is left, wanted values included (they are also searched for by their words)."""
+
+    text: str
+    filters: list[Filter] = field(default_factory=list)
+    avoid: list[str] = field(default_factory=list)
+    forget: list[str] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
+    """Stems that a wanted value used up."""
+
+
+def read(text: str, schema: Schema, state: State, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> Values:
+    """Everything but numbers. `base` is what "him" and "the same" are about where no item is named."""
+    out = Values(text)
+    _forget(out, schema)
+    _people(out, schema, marks, base)
+    _same(out, schema, marks, base)
+    _refused(out, schema)
+    _wanted(out, schema)
+    return out
+
+
+def _cut(text: str, start: int, end: int) -> str:
+    return text[:start] + " , " + text[end:]
+
+
+def _forget(out: Values, schema: Schema) -> None:
+    for hit in reversed(list(FORGET.finditer(out.text))):
+        word = next(g for g in hit.groupdict().values() if g).strip()
+        names = [a for a in (schema.named(w) for w in re.split(r"\s+and\s+|和", word)) if a is not None]
+        if names:
+            out.forget += [a.name for a in names]
+            out.text = _cut(out.text, *hit.span())
+        elif hit["a"] or hit["e"]:
+            out.unclear.append(f"“{hit[0].strip()}”: the attributes here are {', '.join(schema.attributes)}")
+            out.text = _cut(out.text, *hit.span())
+
+
+def _persons(schema: Schema, role: str | None) -> list[Attribute]:
+    people = [a for a in schema.attributes.values() if a.measures == "person"]
+    wanted = {"导演": "director", "作者": "author"}.get(role or "", role or "")
+    exact = [a for a in people if wanted and wanted in a.name.casefold()]
+    return exact or ([] if wanted else people)
+
+
+def _people(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> None:
+    while (hit := BY_THEM.search(out.text)) is not None:
+        role = next((hit[g] for g in ("role", "role2", "role3", "role4") if hit[g]), None)
+        before = re.findall(r"⟨(\d+)⟩", hit["m"] or "") or re.findall(r"⟨(\d+)⟩", out.text[: hit.start()])
+        ids = marks.get(int(before[-1]), ()) if before else base[:1]
+        persons = _persons(schema, role)
+        found = [(a.name, v) for a in persons[:1] for i in ids for v in values_of(schema.items[i], a.name)]
+        if not persons:
+            out.unclear.append(f"“{_plain(hit[0])}”: this catalog names no {role or 'director or author'}")
+        elif not found:
+            out.unclear.append(
+                f"“{_plain(hit[0])}”: " + ("I do not know whom you mean" if not ids else f"no {persons[0].name} is known")
+            )
+        else:
+            op: Literal["=", "!="] = "!=" if hit["no"] or hit["no2"] or hit["no3"] else "="
+            names = tuple(dict.fromkeys(v for _, v in found))
+            out.filters.append(_filter(found[0][0], op, names))
+        out.text = _cut(out.text, *hit.span())
+    start = 0
+    while (hit := BY_NAME.search(out.text, start)) is not None:
+        start = hit.end("by")
+        if person := _named_person(schema, hit["name"], whole=hit["by"] == "with"):
+            (name, value), length = person
+            out.filters.append(Filter(name, "!=" if hit["no"] else "=", value))
+            out.text = _cut(out.text, hit.start(), hit.start("name") + length)
+        elif hit["by"] == "by" and re.search(
+            r"(?:directed|written|painted|composed|sung)\s+by$", hit[0][: hit.end("by") - hit.start()]
+        ):
+            out.unclear.append(f"“{hit[0].strip()}”: the catalog names nobody of that name")
+            out.text = _cut(out.text, *hit.span())
+    # A full name says who is meant without "by".
+    for a in _persons(schema, None):
+        for value in a.values:
+            if (
+                isinstance(value, str)
+                and " " in value
+                and (hit := re.search(rf"\b{re.escape(value.casefold())}\b(?:['’]s)?", out.text))
+            ):
+                refused = bool(re.search(NO.pattern + "$", out.text[: hit.start()]))
+                out.filters.append(Filter(a.name, "!=" if refused else "=", value))
+                out.text = _cut(out.text, *hit.span())
+
+
+def _named_person(schema: Schema, said: str, *, whole: bool) -> tuple[tuple[str, Scalar], int] | None:
+    """The person whose full name, or surname that nobody else has, the words begin with; and the length of that name in the text."""
+    words = list(WORD.finditer(said))
+    for size in range(min(LONGEST, len(words)), 0, -1):
+        name = said[: words[size - 1].end()].removesuffix("'s")
+        for a in _persons(schema, None):
+            full = [v for v in a.values if str(v).casefold() == name]
+            last = [v for v in a.values if str(v).casefold().split()[-1] == name] if size == 1 and not whole else []
+            if len(found := full or last) == 1:
+                return (a.name, found[0]), len(name)
+    return None
+
+
+def _same(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> None:
+    while (hit := SAME.search(out.text)) is not None:
+        attribute = schema.named(hit["a"] or hit["b"])
+        ids = marks.get(int(hit["m"][1:-1]), ()) if hit["m"] else base[:1]
+        found = tuple(v for i in ids for v in values_of(schema.items[i], attribute.name)) if attribute else ()
+        if attribute is None:
+            out.text = (
+                out.text[: hit.start()] + re.sub(r"\bthe same\b|同样的?|一样的?", "thesame", hit[0]) + out.text[hit.end() :]
+            )
+            continue
+        if found:
+            out.filters.append(_filter(attribute.name, "=", found))
+        else:
+            out.unclear.append(f"“{_plain(hit[0])}”: the same {attribute.name} as what?")
+        out.text = _cut(out.text, *hit.span())
+    out.text = out.text.replace("thesame", " ")
+
+
+def _refused(out: Values, schema: Schema) -> None:
+    for pattern in (NO, NO_CJK):
+        start, named = 0, spans(out.text, schema)
+        while (hit := pattern.search(out.text, start)) is not None:
+            start = hit.end()
+            if NOT_A_NO.match(out.text, hit.start()):
+                continue
+            end = hit.end()
+            found: list[tuple[str, Scalar]] = []
+            for position, stop, pairs in named:
+                between = out.text[end:position]
+                if position < end or (found and not JOINED.match(between)) or (not found and between.strip()):
+                    continue
+                found.append(choose(schema, pairs))
+                end = stop
+            if found:
+                for name in dict.fromkeys(n for n, _ in found):
+                    out.filters.append(_filter(name, "!=", tuple(v for n, v in found if n == name)))
+                out.text = _cut(out.text, hit.start(), end)
+                start, named = hit.start(), spans(out.text, schema)
+            elif (
+                pattern is NO
+                and re.match(r"(?:no|without|nothing|avoid|exclude|except|skip|don)", hit[0])
+                and (word := WORD.match(out.text, hit.end()))
+            ):
+                stem = stems(word[0])
+                if len(stem) == 1 and schema.knows(stem[0]) and not re.match(r"\W*⟨", out.text[word.end() :]):
+                    out.avoid.append(stem[0])
+                    out.text = _cut(out.text, hit.start(), word.end())
+                    start, named = hit.start(), spans(out.text, schema)
+
+
+def _filter(name: str, op: Literal["=", "!="], values: tuple[Scalar, ...]) -> Filter:
+    several = tuple(dict.fromkeys(values))
+    if len(several) == 1:
+        return Filter(name, op, several[0])
+    return Filter(name, "in" if op == "=" else op, several)
+
+
+def _wanted(out: Values, schema: Schema) -> None:
+    # "Like ⟨0⟩ but red": what follows the item describes what is wanted.
+    text = re.sub(r"⟨\d+⟩\s*,?\s*(?:but|only|just|yet|但是?|不过)", " , ", out.text)
+    end = next((m.start() for m in HEAD_ENDS.finditer(text) if stems(text[: m.start()]) or m[0] == "⟨"), len(text))
+    colours = re.compile(r"\b(?:in|that is|that are|which is|is|are|it)\s+(?:\w+\s+)?$|\b(?:in)\s+$")
+    by: dict[str, list[tuple[Scalar, int, int]]] = {}
+    for start, stop, pairs in spans(text, schema):
+        name, value = choose(schema, pairs)
+        attribute = schema.attributes[name]
+        told = attribute.measures == "colour" and colours.search(text[:start])
+        if (start >= end and not told) or _is_the_thing(text, start, stop, schema, attribute):
+            continue
+        by.setdefault(name, []).append((value, start, stop))
+        out.taken.update(stems(text[start:stop]))
+    for name, found in by.items():
+        distinct = tuple(dict.fromkeys(v for v, _, _ in found))
+        gaps = [text[a[2] : b[1]] for a, b in zip(found, found[1:], strict=False)]
+        both = schema.attributes[name].many and len(distinct) > 1 and all(not g.strip(" -") or g.strip() == "and" for g in gaps)
+        if both and any(set(distinct) <= set(values_of(i, name)) for i in schema.items.values()):
+            out.filters.append(Filter(name, "all", distinct))
+        else:
+            out.filters.append(_filter(name, "=", distinct))
+    if schema.near is not None:
+        _near(out, schema, text[:end], schema.near)
+
+
+def _is_the_thing(text: str, start: int, stop: int, schema: Schema, attribute: Attribute) -> bool:
+    """ "An orange" asks for the fruit: a colour with an article and nothing behind it, where an item has that very name."""
+    alone = re.search(r"\b(?:an?|the)\s+$", text[:start]) and not WORD.match(text[stop:].lstrip())
+    return attribute.measures == "colour" and bool(alone) and text[start:stop] in schema.titles
+
+
+def _near(out: Values, schema: Schema, head: str, near: Near) -> None:
+    """Words that the catalog never says, put to the values of one choice by meaning: "creepy" is horror. Colours are left out: MiniLM
+    takes crimson for purple."""
+    said = {f.attribute for f in out.filters}
+    for word in WORD.findall(head):
+        stem = stems(word)
+        if len(stem) != 1 or len(word) < 4 or stem[0] in out.taken or schema.knows(stem[0]) or CJK.search(word):
+            continue
+        for a in schema.attributes.values():
+            if a.kind != "text" or a.measures or a.name in said or len(a.values) > 40:
+                continue
+            if (found := near(word, tuple(str(v) for v in a.values))) is not None:
+                out.filters.append(Filter(a.name, "=", found))
+                out.taken.add(stem[0])
+                break
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s*⟨\d+⟩\s*", " that ", text).strip()
