@@ -15,6 +15,7 @@ def train(
         Path, typer.Option("-o", "--out", help="Folder for what is trained, its recipe and metrics; a stopped run goes on.")
     ],
     recipe: Annotated[Path | None, typer.Option(help="For `clip`: a recipe, such as adapters/clip-mini/recipe.toml.")] = None,
+    finish: Annotated[bool, typer.Option("--finish", help="Train no further: make the adapter of the best step so far.")] = False,
     work: Annotated[
         Path | None, typer.Option(help="For `clip`: keep catalogs and features here, so that a stopped run goes on.")
     ] = None,
@@ -37,7 +38,7 @@ def train(
 
         if recipe is not None or work is not None:
             raise MmllmError("--recipe and --work belong to `mmllm train clip`", do="leave them out")
-        metrics = run(Path(target), out, progress=ProgressBars())
+        metrics = run(Path(target), out, progress=ProgressBars(), finish=finish)
     typer.echo(json.dumps(metrics, indent=1))
 
 

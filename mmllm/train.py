@@ -90,11 +90,17 @@ def fresh(recipe: Recipe, store: Store, items: ItemFeatures, *, factors: bool) -
 
 
 def run(
-    file: Path, out: Path, *, progress: Progress = lambda stage, done, of: None, stop_after: int | None = None
+    file: Path,
+    out: Path,
+    *,
+    progress: Progress = lambda stage, done, of: None,
+    stop_after: int | None = None,
+    finish: bool = False,
 ) -> dict[str, Any]:
     """Train what the recipe says into the adapter folder `out`; a checkpoint that lies there is gone on from. Returns the metrics.
 
-    `stop_after` ends the run after that many steps (of the match stage: epochs) of this call, as a kill would.
+    `stop_after` ends the run after that many steps (of the match stage: epochs) of this call, as a kill would. `finish` trains no further: it
+    makes the adapter of the best step so far.
     """
     from accelerate import Accelerator
 
@@ -102,6 +108,12 @@ def run(
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     setup = prepare(recipe, file.resolve().parent)
     out.mkdir(parents=True, exist_ok=True)
+    if finish:
+        if not recipe.steps or not checkpoint.restore(out / RANK, recipe, setup.model):
+            raise MmllmError(
+                f"{out} holds no checkpoint of packed lists", expected="one", do="train until `validate_every` steps are done"
+            )
+        return _finish(setup, out, file)
     if recipe.align.steps:
         if recipe.form == "text":
             raise MmllmError(f"{file}: [align] with form text", expected="a form with soft tokens", do="leave the stage out")

@@ -143,6 +143,15 @@ def test_without_lora_only_the_fusion_is_trained(liked, shop_index, tmp_path):
     assert json.loads((tmp_path / "adapter" / "mmllm.json").read_text())["lora"] is False
 
 
+def test_a_stopped_run_can_be_finished_where_it_stands(liked, shop_index, tmp_path):
+    file = recipe(tmp_path)
+    with pytest.raises(MmllmError, match="no checkpoint"):
+        run(file, tmp_path / "adapter", finish=True)
+    run(file, tmp_path / "adapter", stop_after=4)
+    found = run(file, tmp_path / "adapter", finish=True)
+    assert found["step"] == 3 and (tmp_path / "adapter" / "mmllm.json").is_file()
+
+
 def test_a_match_alone_needs_no_language_model(liked, shop_index, tmp_path, monkeypatch):
     file = recipe(tmp_path)
     file.write_text(
