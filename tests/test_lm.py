@@ -78,8 +78,13 @@ def test_fresh_lora_changes_nothing_and_comes_off(lm):
             if "lora_B" in name:
                 parameter.fill_(0.5)
     lm.forget_prefix()
-    assert not torch.allclose(lm.score(prefix, segments), base, atol=1e-3)
+    trained = lm.score(prefix, segments)
+    assert not torch.allclose(trained, base, atol=1e-3)
+    # Words are the base model's: a LoRA that ranks has no say in them, and scores as before afterwards.
+    said = lm.generate("Once upon a time", max_new_tokens=8)
+    assert torch.allclose(lm.score(prefix, segments), trained, atol=1e-6)
     lm.detach_lora()
+    assert lm.generate("Once upon a time", max_new_tokens=8) == said
     assert torch.allclose(lm.score(prefix, segments), base, atol=1e-6)
 
 
