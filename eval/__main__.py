@@ -335,15 +335,24 @@ def _row(result: Path, system: str) -> dict[str, Any]:
 @app.command(name="compare")
 @guarded
 def compare_command(
-    a: Annotated[str, typer.Argument(help="RESULT.json:SYSTEM")], b: Annotated[str, typer.Argument(help="RESULT.json:SYSTEM")]
+    a: Annotated[str, typer.Argument(help="RESULT.json:SYSTEM; several, separated by commas, are pooled.")],
+    b: Annotated[str, typer.Argument(help="As many, of the same splits in the same order.")],
 ) -> None:
-    """Paired difference of two systems with its interval and p; results of different splits are refused."""
-    rows = []
+    """Paired difference of two systems with its interval and p, over the cases of one result or of several; other splits are refused."""
+    rows: list[dict[str, Any]] = []
     for given in (a, b):
-        file, colon, system = given.rpartition(":")
-        if not colon or not Path(file).is_file():
-            raise MmllmError(f"{given!r}", expected="RESULT.json:SYSTEM")
-        rows.append(_row(Path(file), system))
+        pooled: dict[str, Any] = {"split_hash": [], "metric": "", "cases": []}
+        for one in given.split(","):
+            file, colon, system = one.rpartition(":")
+            if not colon or not Path(file).is_file():
+                raise MmllmError(f"{one!r}", expected="RESULT.json:SYSTEM")
+            row = _row(Path(file), system)
+            pooled["split_hash"].append(row["split_hash"])
+            pooled["cases"] += row["cases"]
+            if pooled["metric"] not in ("", row["metric"]):
+                raise MmllmError(f"cases by {pooled['metric']} and by {row['metric']}", expected="the same metric")
+            pooled["metric"] = row["metric"]
+        rows.append(pooled)
     typer.echo(json.dumps(compare(rows[0], rows[1]), indent=1))
 
 

@@ -132,6 +132,11 @@ def test_the_command_writes_compares_and_prints(tmp_path, monkeypatch):
     assert {"commit", "versions", "seed", "split_hash", "ranking"} <= set(found)
     compared = runner.invoke(cli.app, ["compare", f"{out}:ease", f"{out}:popularity"])
     assert json.loads(compared.output)["difference"] > 0
+    twice = runner.invoke(cli.app, ["compare", f"{out}:ease,{out}:ease", f"{out}:popularity,{out}:popularity"])
+    one, pooled = json.loads(compared.output), json.loads(twice.output)
+    assert pooled["cases"] == 2 * one["cases"] and pooled["difference"] == one["difference"] and pooled["p"] <= one["p"]
+    uneven = runner.invoke(cli.app, ["compare", f"{out}:ease,{out}:ease", f"{out}:popularity"])
+    assert uneven.exit_code == 1 and "results of split" in uneven.output
     table = runner.invoke(cli.app, ["table", str(out)])
     assert "| ease |" in table.output and found["split_hash"] in table.output
     for arguments, word in (
