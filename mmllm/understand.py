@@ -67,10 +67,6 @@ PATTERNS: tuple[tuple[Act, str], ...] = (
     (
         "hello",
         "hi+(?: there| all)?|hello+(?: there)?|hey+(?: there)?|good (?:morning|afternoon|evening)|how are you(?: doing)?(?: today)?|"
-        ""
-        ""
-        ""
-        ""
         "what'?s up|greetings|你好|您好|嗨|在吗|早上好|晚上好",
     ),
     (
