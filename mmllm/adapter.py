@@ -37,6 +37,7 @@ class AdapterConfig:
     """The content of mmllm.json. `form` says how a candidate enters the prompt; `blend` is the LM's weight w, if chosen.
 
     `encoders` is role -> fingerprint as in an index's manifest, and "projections" -> that of CLIP's adapted ones ("" for its own).
+    `fusion_trained` is False where only a LoRA was: then no fusion is kept, and it is the untrained one.
     `readout` is the share of the LM's readouts in its score, the rest is the match's. `reads` is what it learned to judge by: of "words" and
     "liked"; a query that has none of them keeps the retriever's order.
     """
@@ -50,6 +51,7 @@ class AdapterConfig:
     lora: bool = False
     readout: float = 1.0
     reads: tuple[str, ...] = ("words", "liked")
+    fusion_trained: bool = True
     schema: int = SCHEMA
 
 
@@ -87,7 +89,7 @@ class Adapter:
     def fingerprint(self) -> str:
         """Changes with any weight or setting; an index keeps it beside the fused vectors."""
         # Fields that came later count where they are not their default, so that older indexes go on.
-        later = {f.name: f.default for f in fields(AdapterConfig) if f.name in ("readout", "reads")}
+        later = {f.name: f.default for f in fields(AdapterConfig) if f.name in ("readout", "reads", "fusion_trained")}
         told = {n: v for n, v in asdict(self.config).items() if n not in later or v != later[n]}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         for name, tensor in sorted(self.fusion.state_dict().items()):
@@ -113,7 +115,8 @@ def save(adapter: Adapter, folder: Path, *, lora_from: Any = None) -> None:
     from safetensors.torch import save_file
 
     (folder / "fusion").mkdir(parents=True, exist_ok=True)
-    save_file(adapter.fusion.state_dict(), folder / "fusion" / "model.safetensors")
+    if adapter.config.fusion_trained:
+        save_file(adapter.fusion.state_dict(), folder / "fusion" / "model.safetensors")
     (folder / "fusion" / "config.json").write_text(json.dumps(adapter.fusion.config.to_dict(), indent=1))
     if adapter.factors is not None:
         tensors = {"values": torch.from_numpy(np.ascontiguousarray(adapter.factors.values))}
@@ -121,7 +124,10 @@ def save(adapter: Adapter, folder: Path, *, lora_from: Any = None) -> None:
     if adapter.match is not None:
         save_file(adapter.match.state_dict(), folder / MATCH)
     if lora_from is not None:
+        for own in lora_from.peft_config.values():
+            own.base_model_name_or_path = adapter.config.lm  # its name: PEFT would write the folder on this machine
         lora_from.save_pretrained(folder / "adapter")
+        (folder / "adapter" / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours lies above
     elif adapter.lora and adapter.lora.resolve() != (folder / "adapter").resolve():
         shutil.copytree(adapter.lora, folder / "adapter", dirs_exist_ok=True)
     row = asdict(adapter.config) | {"lora": lora_from is not None or adapter.config.lora}
@@ -157,7 +163,8 @@ def load(folder: Path, *, lm_fingerprint: str, encoders: Mapping[str, str]) -> A
             )
     sizes = json.loads((folder / "fusion" / "config.json").read_text())
     fusion = build(FusionConfig.of_dict(sizes))
-    fusion.load_state_dict(load_file(folder / "fusion" / "model.safetensors"), strict=True)
+    if config.fusion_trained:
+        fusion.load_state_dict(load_file(folder / "fusion" / "model.safetensors"), strict=True)
     if config.lora and not (folder / "adapter" / "adapter_model.safetensors").is_file():
         raise AdapterError(f"{folder}/adapter has no adapter_model.safetensors", expected="the LoRA that mmllm.json names")
     return Adapter(config, fusion, folder, _factors(folder / FACTORS), _match(folder / MATCH, fusion.config))

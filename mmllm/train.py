@@ -148,6 +148,7 @@ def _finish(setup: Setup, out: Path, file: Path) -> dict[str, Any]:
         blend=final["weight"],
         readout=final["share"],
         reads=("words",) if recipe.indexes else ("liked",),
+        fusion_trained=form != "text",
     )
     lora = model.lm_module if recipe.lora_rank and recipe.steps else None
     adapters.save(Adapter(config, model.fusion.eval(), None, setup.factors, model.match), out, lora_from=lora)

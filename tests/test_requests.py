@@ -71,6 +71,7 @@ depth = 8
     assert {"retriever", "lm", "blend", "requests", "catalogs"} <= set(found) and found["share"] == 1
     config = json.loads((tmp_path / "adapter" / "mmllm.json").read_text())
     assert config["form"] == "text" and config["reads"] == ["words"] and config["lora"]
+    assert not config["fusion_trained"] and not (tmp_path / "adapter" / "fusion" / "model.safetensors").exists()
     build_index(shop, tmp_path / "served", preset="tiny", adapter=tmp_path / "adapter")
     opened = Recommender.load(tmp_path / "served", weight=0.5)
     try:

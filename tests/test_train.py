@@ -79,6 +79,7 @@ def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
         "match.safetensors",
     } <= {p.name for p in adapter.iterdir()} and not [p for p in adapter.iterdir() if p.name.startswith(".")]
     assert len((adapter / "metrics.jsonl").read_text().splitlines()) == 2
+    assert json.loads((adapter / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny-lm"
     build_index(liked, tmp_path / "served", preset="tiny", adapter=adapter)
     opened = Recommender.load(tmp_path / "served")
     try:
