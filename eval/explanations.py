@@ -120,7 +120,9 @@ def _removal(recommender: Recommender, query: Query, r: Recommendation) -> tuple
     row = store.row[r.id]
     bare = _without(store.payloads[row], cited)
     encoded = retriever.encode(query)
-    candidates, _ = retriever.retrieve(encoded, k=recommender.encoders.preset.text_candidates)
+    preset = recommender.encoders.preset
+    # As `Recommender.recommend` does: the depth of the lists follows what is retrieved, of which the LM reads the head.
+    candidates = retriever.retrieve(encoded, k=preset.candidates)[0][: preset.text_candidates]
     scores = np.array([c.score for c in candidates])
     at = next(n for n, c in enumerate(candidates) if c.id == r.id)
     final = []
@@ -169,7 +171,7 @@ def _retriever_score(recommender: Recommender, encoded: EncodedQuery, row: int, 
         present[:, 2] = False
     present[:, 0], present[:, 1] = bool(document.strip()), present[:, 1] & image
     fused = fuse_all(recommender.reranker.adapter, [payload.item.id], features, anchor * present[..., None], present)
-    depth = min(len(store.items), DEPTH * encoders.preset.text_candidates)
+    depth = min(len(store.items), DEPTH * encoders.preset.candidates)
     whole = store.features["anchor"]
     said = encoded.anchors.get("text")
     lists: dict[str, tuple[np.ndarray, float]] = {}
