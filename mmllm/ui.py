@@ -16,7 +16,7 @@ from mmllm import ui_cards, ui_session
 from mmllm.parts import SUGGESTED, parts, suggest
 from mmllm.recommend import Recommender
 from mmllm.talk import examples
-from mmllm.ui_pieces import I18N, Browse, Card, Files, ProfileTab
+from mmllm.ui_pieces import I18N, Browse, Card, Files, ProfileTab, blocks, status, text_block, theme
 from mmllm.ui_session import CARDS, Ask, Session
 from mmllm.ui_style import CSS, LABELS, SAVE, THEME
 from mmllm.ui_text import language, of_critique, of_part, say
@@ -36,7 +36,7 @@ def open_page(recommender: Recommender, *, host: str = "127.0.0.1", port: int = 
     return page.launch(
         server_name=host,
         server_port=port,
-        theme=gr.themes.Soft(primary_hue="teal"),
+        theme=theme(),
         css=CSS,
         js=LABELS,
         i18n=I18N,
@@ -64,12 +64,13 @@ class Page:
             "", storage_key="mmllm", secret="mmllm"
         )  # a random name: a fixed key lets it outlive a restart
         self.intro = gr.HTML("<h1>mmllm</h1>")
-        self.theme = gr.Button(I18N("theme"), size="sm")
+        self.theme = gr.Button(I18N("theme"), size="sm", elem_id="theme", min_width=120)
         with gr.Tabs():
             with gr.Tab(I18N("tab_chat")), gr.Row(equal_height=False):
                 with gr.Column(scale=5, min_width=320):
                     self._talk()
                 with gr.Column(scale=6, min_width=320):
+                    self.status = gr.HTML()
                     self.table = gr.HTML(visible=False)
                     self.cards = [Card() for _ in range(CARDS)]
                     self.compare = gr.Button(I18N("compare"), size="sm", visible=False)
@@ -100,7 +101,7 @@ class Page:
             autofocus=True,
         )
         self.chips = gr.CheckboxGroup(label=I18N("state"), choices=[], visible=False, elem_classes="chips")
-        with gr.Row(elem_classes="buttons"):
+        with gr.Row(elem_classes="buttons", elem_id="critiques"):
             self.critiques = [gr.Button("", size="sm", variant="secondary", visible=False) for _ in range(SUGGESTED)]
         with gr.Row(elem_classes="buttons"):
             self.examples = [gr.Button(text, size="sm", variant="secondary") for text in examples(self.recommender)]
@@ -114,7 +115,7 @@ class Page:
     def seen(self) -> list[Any]:
         """What shows a session: its parts, critiques, cards and stages, the table, and the profile."""
         cards = [part for card in self.cards for part in card.all]
-        return [self.chips, *self.critiques, *cards, self.compare, self.stages, self.table, *self.profile.all]
+        return [self.chips, *self.critiques, *cards, self.compare, self.stages, self.status, self.table, *self.profile.all]
 
     def view(self, session: Session) -> list[Any]:
         """The values of `seen`."""
@@ -127,6 +128,7 @@ class Page:
             *(part for card in cards for part in card),
             gr.update(visible=len(found) > 1),
             ui_cards.stages(session.last, lang),
+            "",
             gr.update(value="", visible=False),
             *self.profile.shown(session, self.schema),
         ]
@@ -166,9 +168,10 @@ class Page:
             self.on_retry, [self.chat, self.session], outputs, api_visibility="private", concurrency_id="turn"
         )
         self.stop.click(None, cancels=[*asked, retried], api_visibility="private")
-        self.clear.click(self.on_clear, self.session, [self.chat, self.session, *self.seen], api_visibility="private")
+        for clear in (self.clear.click, self.chat.clear):  # the chat has a bin of its own
+            clear(self.on_clear, self.session, [self.chat, self.session, *self.seen], api_visibility="private")
         chosen = [card.choose for card in self.cards]
-        self.compare.click(self.on_compare, [self.session, *chosen], self.table, api_visibility="private")
+        self.compare.click(self.on_compare, [self.session, *chosen], [self.status, self.table], api_visibility="private")
         self._connect_tabs()
 
     def _asks(self, event: Callable[..., Any], ask: Callable[..., Ask | None], *given: Any) -> Any:
@@ -184,27 +187,27 @@ class Page:
     def _marks(self, button: gr.Button, n: int, kind: str) -> None:
         def mark(session: Session) -> list[Any]:
             if n >= len(session.state.listed):
-                return [gr.skip()] * 9
+                return [gr.skip()] * len(outputs)
             session = ui_session.mark(self.recommender, session, n, kind)
-            gr.Info(say("noted", session.lang))
             return [
                 session,
+                status("noted", session),
                 self._chips(session),
                 *Card.marks(session, session.state.listed[n]),
                 *self.profile.shown(session, self.schema),
             ]
 
         card = self.cards[n]
-        outputs = [self.session, self.chips, card.like, card.dislike, card.seen, *self.profile.all]
+        outputs = [self.session, self.status, self.chips, card.like, card.dislike, card.seen, *self.profile.all]
         button.click(mark, self.session, outputs, api_visibility="private")
 
     def turn(self, history: list[Any], session: Session, ask: Ask) -> Iterator[list[Any]]:
         """One turn: the cards first, then the words of the reply as they come."""
-        history = [*history, *_blocks(ask)]
+        history = [*history, *blocks(ask)]
         first = True
         for after, said in ui_session.answer(self.recommender, session, ask):
             shown = self.view(after) if first else [gr.skip()] * len(self.seen)
-            reply = {"role": "assistant", "content": [{"type": "text", "text": said}]}
+            reply = {"role": "assistant", "content": [text_block(said)]}
             yield [None if first else gr.skip(), [*history, reply], after if first else gr.skip(), *shown]
             first = False
 
@@ -230,10 +233,9 @@ class Page:
     def on_compare(self, session: Session, *chosen: bool) -> Any:
         ids = [i for i, yes in zip(session.state.listed, chosen, strict=False) if yes]
         if len(ids) < 2:
-            gr.Info(say("choose_two", session.lang))
-            return gr.skip()
+            return [status("choose_two", session), gr.skip()]
         items = [self.schema.items[i] for i in ids]
-        return gr.update(value=ui_cards.comparison(items, self.files, session.lang), visible=True)
+        return ["", gr.update(value=ui_cards.comparison(items, self.files, session.lang), visible=True)]
 
     def _critique(self, session: Session, n: int) -> Ask | None:
         found = suggest(self.schema, session.state)
@@ -276,10 +278,3 @@ class Page:
     def on_forget(self, session: Session) -> list[Any]:
         session = ui_session.forgotten(session)
         return ["", [], session, *self.view(session)]
-
-
-def _blocks(ask: Ask) -> list[dict[str, Any]]:
-    blocks: list[Any] = [{"type": "file", "file": {"path": f}} for f in ask.files]
-    if text := ask.label or ask.text:
-        blocks.append({"type": "text", "text": text})
-    return [{"role": "user", "content": blocks}] if blocks else []

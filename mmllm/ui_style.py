@@ -8,7 +8,7 @@ footer { display: none !important; }
 .item .words { flex: 1; min-width: 0; overflow-wrap: anywhere; }
 .item h3, .grid h3 { margin: 0 0 4px; font-size: 1.05em; font-weight: 600; color: var(--body-text-color); }
 .item p { margin: 2px 0; }
-.facts { font-size: 0.9em; color: var(--body-text-color) !important; opacity: 0.85; }
+.facts { font-size: 0.9em; color: var(--body-text-color) !important; }
 .picture { width: 120px; height: 120px; object-fit: contain; background: white; border-radius: 8px; flex: none; }
 .picture.none { display: grid; place-items: center; color: #444; font-size: 0.85em; }
 details summary { cursor: pointer; padding: 4px 0; }
@@ -22,6 +22,8 @@ audio { height: 32px; vertical-align: middle; max-width: 100%; }
 .s0 { background: #0d9488; } .s1 { background: #d97706; } .s2 { background: #7c3aed; } .s3 { background: #2563eb; }
 .buttons { flex-wrap: wrap; gap: 6px; }
 .buttons button { flex: 1 1 auto; min-width: fit-content; }
+.buttons > .block { flex: 0 0 auto; min-width: fit-content !important; overflow: visible; }
+#theme { align-self: flex-end; width: auto; flex: none; }
 .chips label { border-radius: 999px !important; }
 .comparison { overflow-x: auto; }
 .comparison table { border-collapse: collapse; width: 100%; }
@@ -42,7 +44,7 @@ button:focus-visible, summary:focus-visible, input:focus-visible, .comparison:fo
 LABELS = """
 () => {
   const name = () => document.querySelectorAll(".card").forEach((card) => {
-    const title = card.querySelector("h3")?.textContent;
+    const title = card.querySelector("h3")?.textContent.replace(/^\\d+\\. /, "");
     if (!title) return;
     card.setAttribute("role", "group");
     card.setAttribute("aria-label", title);

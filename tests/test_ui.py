@@ -208,7 +208,7 @@ def test_the_page_shows_a_session_and_browses(recommender, session):
         assert [u["visible"] for u in page.view(session)[n : n + 30 : 6]] == [k < len(session.state.listed) for k in range(5)]
         names = [a.name for a in page.browse.attributes]
         assert names == ["colour", "kind", "price"]
-        leaf = page.browse.leaf(session, page.files, 7, "", [], ["fruit"], 20, None)
+        leaf = page.browse.leaf(session, page.files, 7, "", [], ["fruit"], 20, 40)
         assert leaf[0] == 0 and leaf[1] == "Items 1 to 3 of 3" and "apple" in leaf[2] and "banana" not in leaf[2]
-        assert page.browse.leaf(session, page.files, 0, "hammers", [], [], None, None)[1] == "Items 1 to 1 of 1"
-        assert page.browse.leaf(session, page.files, 0, "", ["red"], ["animal"], None, None)[1] == say("none", "en")
+        assert page.browse.leaf(session, page.files, 0, "hammers", [], [], 10, None)[1] == "Items 1 to 1 of 1"
+        assert page.browse.leaf(session, page.files, 0, "", ["red"], ["animal"], 10, 40)[1] == say("none", "en")
