@@ -78,7 +78,7 @@ def bar(key: str, shares: Mapping[str, float], lang: str, unit: str = "%") -> st
     if not total:
         return ""
     names = {n: say(n, lang) if n in TEXTS else n for n in shares}
-    told = {n: f"{v:.0f} ms" if unit == "ms" else f"{v / total:.0%}" for n, v in shares.items()}
+    told = {n: f"{v:.1f} ms" if unit == "ms" else f"{v / total:.0%}" for n, v in shares.items()}
     label = f"{say(key, lang)}: " + ", ".join(f"{names[n]} {told[n]}" for n in shares)
     pieces = "".join(f"<i class='share s{n}' style='width:{v / total:.1%}'></i>" for n, v in enumerate(shares.values()))
     legend = " ".join(f"<span><i class='dot s{n}'></i>{escape(names[m])} {told[m]}</span>" for n, m in enumerate(shares))

@@ -45,6 +45,7 @@ def theme() -> gr.themes.Base:
         block_title_background_fill_dark="*primary_800",
         checkbox_label_background_fill_selected="*primary_700",
         checkbox_label_background_fill_selected_dark="*primary_800",
+        button_secondary_background_fill_hover_dark="*primary_800",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_800",
         button_primary_background_fill_hover="*primary_800",

@@ -24,6 +24,7 @@ audio { height: 32px; vertical-align: middle; max-width: 100%; }
 .buttons button { flex: 1 1 auto; min-width: fit-content; }
 .buttons > .block { flex: 0 0 auto; min-width: fit-content !important; overflow: visible; }
 #theme { align-self: flex-end; width: auto; flex: none; }
+button[role=tab][aria-selected=true] { color: var(--body-text-color) !important; font-weight: 600; }
 .chips label { border-radius: 999px !important; }
 .comparison { overflow-x: auto; }
 .comparison table { border-collapse: collapse; width: 100%; }
