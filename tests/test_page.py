@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import threading
 import wave
 from pathlib import Path
 
@@ -19,6 +20,7 @@ if CHROMIUM is None:
 
 from mmllm import Recommender, catalog  # noqa: E402 - after the reasons to skip
 from mmllm.build import build_index  # noqa: E402
+from mmllm.lm import LanguageModel  # noqa: E402
 from mmllm.profile import Profiles  # noqa: E402
 from mmllm.speech import Heard  # noqa: E402
 from mmllm.types import Item, Segment, Transcript  # noqa: E402
@@ -186,7 +188,7 @@ def test_likes_refusals_and_seen_marks_become_chips_that_can_be_removed(visit):
         page.get_by_role("button", name=f"{button}: {title}", exact=True).click()
         page.get_by_role("button", name=f"{button}: {title}", exact=True).wait_for(state="detached")
     assert chips(page)[-3:] == [f"liked: {first}", f"refused: {second}", f"seen: {third}"]
-    page.locator(".chips").get_by_label(f"refused: {second}").uncheck()
+    page.locator(".chips").get_by_label(f"refused: {second}").click()  # not uncheck(): the chip goes away at once
     reply(page, "without refused")
     assert f"refused: {second}" not in chips(page) and f"liked: {first}" in chips(page)
 
@@ -214,6 +216,31 @@ def test_critiques_more_like_this_undo_and_retry(visit):
     page.get_by_role("button", name="Start over").click()
     page.locator(".card:visible").first.wait_for(state="hidden")
     assert chips(page) == [] and page.locator(".message").count() == 0
+
+
+def test_stop_ends_a_reply_and_keeps_its_cards(visit, monkeypatch):
+    generate, go_on = LanguageModel.generate, threading.Event()
+
+    def slow(*args, **kwargs):
+        assert go_on.wait(30)
+        return generate(*args, **kwargs)
+
+    monkeypatch.setattr(LanguageModel, "generate", slow)
+    page = visit()
+    page.locator("textarea").first.fill("a tool")
+    page.locator("textarea").first.press("Enter")
+    bot = page.locator(".message.bot", has_text="A blue saw")
+    bot.wait_for()
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_timeout(500)
+    stopped = bot.inner_text()
+    go_on.set()
+    page.wait_for_timeout(1500)
+    assert bot.inner_text() == stopped and "its kind is" not in stopped and len(titles(page)) == 4
+    page.get_by_role("button", name="Retry").click()
+    page.locator(".message.bot", has_text="its kind is").wait_for()
+    assert page.locator(".message.user").count() == 1
 
 
 def test_two_cards_are_compared(visit):
