@@ -16,6 +16,7 @@ from mmllm.dialogue import QUIET, Question, State, Turn, step, where
 from mmllm.errors import QueryError
 from mmllm.explain import explain
 from mmllm.media import load_audio
+from mmllm.parts import MARKS, Part, without
 from mmllm.profile import Profile
 from mmllm.recommend import Recommender
 from mmllm.retrieve import words as stems
@@ -66,12 +67,27 @@ class Conversation:
         if where:
             turn = replace(turn, act="ask", filters=(*turn.filters, *resolve_filters(where, self.recommender.store.items)))
         keeps = heard if heard is not None and (sound or turn.fresh or image is not None or not self.state.asks) else None
-        state = step(self.state, turn, image=image, sound=keeps)
+        response = self._take(turn, step(self.state, turn, image=image, sound=keeps))
+        if heard is not None and response.transcript is None:
+            response = replace(response, transcript=heard.transcript)
+        return response
+
+    def more_like(self, id_: str) -> Response:
+        """Items like this one, within what else was asked for."""
+        self.recommender.store.rows([id_])
+        turn = Turn("ask", similar=(id_,))
+        return self._take(turn, step(self.state, turn))
+
+    def remove(self, part: Part) -> Response:
+        """Take one part of the state away. What is left of the request is searched for; without a mark of an item, nothing is."""
+        state = without(self.state, part)
+        return self._take(Turn("ask" if state.asks and part.kind not in MARKS else "note"), state)
+
+    def _take(self, turn: Turn, state: State) -> Response:
+        """Show the state that a turn led to, and make it the state."""
         response, state = self._show(turn, state)
         self.state = replace(state, last=response if turn.act != "reset" else None)
         self._remember()
-        if heard is not None and response.transcript is None:
-            response = replace(response, transcript=heard.transcript)
         return response
 
     def _hear(self, audio: Any) -> Heard | None:

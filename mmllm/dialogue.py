@@ -112,11 +112,16 @@ class State:
         return bool(self.words or self.image is not None or self.sound is not None or self.filters or self.similar or self.liked)
 
 
+def remembered(state: State) -> tuple[State, ...]:
+    """The earlier states of one that follows this one."""
+    return (*state.before, replace(state, before=()))[-REMEMBERED:]
+
+
 def step(state: State, turn: Turn, *, image: Any = None, sound: Any = None) -> State:
     """The state after a turn. Pure: nothing is searched, nothing is shown, the same arguments give the same state."""
     if turn.act == "undo":
         return replace(state.before[-1], before=state.before[:-1]) if state.before else state
-    earlier = (*state.before, replace(state, before=()))[-REMEMBERED:]
+    earlier = remembered(state)
     if turn.act == "reset":
         return State(before=earlier)
     focus = turn.targets[-1] if turn.targets else (turn.similar or turn.liked or turn.wanted or turn.known or (state.focus,))[-1]

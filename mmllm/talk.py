@@ -39,12 +39,17 @@ def hidden(state: State) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*state.shown, *state.liked, *state.disliked, *state.known, *state.similar)))
 
 
-def remaining(schema: Schema, state: State, without: tuple[str, ...]) -> tuple[str, ...]:
-    """Ids that meet the filters and say none of the avoided words, in catalog order."""
+def meeting(schema: Schema, state: State, without: tuple[str, ...]) -> Iterator[str]:
+    """Ids that meet the filters and say none of the avoided words, in catalog order, one by one."""
     away, avoid = set(without), set(state.avoid)
-    return tuple(
+    return (
         i for i, item in schema.items.items() if i not in away and not avoid & schema.stems[i] and matches(item, state.filters)
     )
+
+
+def remaining(schema: Schema, state: State, without: tuple[str, ...]) -> tuple[str, ...]:
+    """All of `meeting`."""
+    return tuple(meeting(schema, state, without))
 
 
 def titles(schema: Schema, ids: tuple[str, ...]) -> str:
@@ -253,9 +258,9 @@ def closing(response: Response) -> Iterator[str]:
     if response.said:
         return
     if len(response.shares) > 1:
-        yield "\n\n_Your request counted as " + ", ".join(f"{m} {s:.0%}" for m, s in response.shares.items()) + "._"
+        yield "\n\nYour request counted as " + ", ".join(f"{m} {s:.0%}" for m, s in response.shares.items()) + "."
     for note in response.notes:
         if response.recommendations and not note.startswith(("the LM", "no words")):
-            yield f"\n\n_{note}_"
+            yield f"\n\n{note[:1].upper()}{note[1:]}."
     if response.question:
         yield f"\n\n{response.question}"

@@ -1,46 +1,45 @@
-"""The chat page; the only file that imports gradio. Words, a picture or a voice in; a streamed reply and item cards out."""
+"""The chat page: its layout and its events. Words, a picture or a voice in; a streamed reply and item cards out.
+
+`ui_session` says what a visitor's acts do, `ui_pieces` holds cards and tabs, `ui_cards` how items look, `ui_text` what all is called.
+"""
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from mmllm.catalog import NAMES, as_text
-from mmllm.converse import Conversation, State
-from mmllm.errors import MmllmError
-from mmllm.media import load_image
+from mmllm import ui_cards, ui_session
+from mmllm.parts import SUGGESTED, parts, suggest
 from mmllm.recommend import Recommender
 from mmllm.talk import examples
-from mmllm.types import Evidence, Recommendation, Response
-
-log = logging.getLogger(__name__)
-CARDS = 5
-FOLLOW_UPS = ("Something else", "Why this?", "Compare the first two", "Undo")
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
-CSS = """
-.card { border: 1px solid var(--border-color-primary); border-radius: 12px; padding: 10px; }
-.card img { object-fit: contain; background: white; border-radius: 8px; }
-.card .prose { font-size: 0.95em; }
-footer { display: none !important; }
-"""
+from mmllm.ui_pieces import I18N, Browse, Card, Files, ProfileTab, blocks, status, text_block, theme
+from mmllm.ui_session import CARDS, Ask, Session
+from mmllm.ui_style import CSS, LABELS, SAVE, THEME
+from mmllm.ui_text import language, of_critique, of_part, say
 
 
 def serve(index: Path, *, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> Any:
     """Load the index and open the page."""
     recommender = Recommender.load(index)
     recommender.encoders.whisper  # noqa: B018 - loaded now, so that the first spoken request does not wait for it
+    return open_page(recommender, host=host, port=port, block=block)
+
+
+def open_page(recommender: Recommender, *, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> Any:
+    """The page over a recommender that is loaded already; Gradio's (app, local address, shared address)."""
     page = build(recommender)
     page.queue(max_size=32, default_concurrency_limit=1)
     return page.launch(
         server_name=host,
         server_port=port,
-        theme=gr.themes.Soft(primary_hue="teal"),
+        theme=theme(),
         css=CSS,
+        js=LABELS,
+        i18n=I18N,
         max_file_size="20mb",
         show_error=True,
         ssr_mode=False,
@@ -49,174 +48,233 @@ def serve(index: Path, *, host: str = "127.0.0.1", port: int = 7860, block: bool
 
 
 def build(recommender: Recommender) -> gr.Blocks:
-    """The page over one recommender; every visitor has a state of their own."""
-    name = Path(recommender.store.manifest.catalog).name
-    requests = examples(recommender)
+    """The page over one recommender; every visitor has a session of their own."""
     with gr.Blocks(title="mmllm", analytics_enabled=False) as page:
-        state, ids = gr.State(State()), gr.State([])
-        gr.Markdown(
-            f"# mmllm\nAsk the catalog **{_plain(name)}** ({len(recommender.store.items)} items) in words, with a picture, or aloud."
-        )
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=5, min_width=320):
-                chat = gr.Chatbot(label="Conversation", height=460, allow_tags=False, buttons=["copy"], feedback_options=None)
-                box = gr.MultimodalTextbox(
-                    label="Your request",
-                    show_label=False,
-                    placeholder="What are you looking for?",
-                    sources=["upload", "microphone"],
-                    file_types=["image", "audio"],
-                    file_count="multiple",
-                    max_plain_text_length=2000,
-                    autofocus=True,
-                )
-                with gr.Row():
-                    chips = [gr.Button(text, size="sm", variant="secondary") for text in requests]
-                with gr.Row():
-                    chips += [gr.Button(text, size="sm", variant="secondary") for text in FOLLOW_UPS]
-                clear = gr.Button("Start over", size="sm")
-            with gr.Column(scale=6, min_width=320):
-                cards = [_card(n) for n in range(CARDS)]
-        flat = [part for card in cards for part in card]
-
-        def answer(message: dict[str, Any], history: list[Any], current: State) -> Iterator[Any]:
-            yield from _answer(recommender, message, history, current)
-
-        outputs = [box, chat, state, ids, *flat]
-        box.submit(answer, [box, chat, state], outputs, api_name="chat")
-        for chip in chips:
-
-            def ask(text: str, history: list[Any], current: State) -> Iterator[Any]:
-                yield from _answer(recommender, {"text": text, "files": []}, history, current)
-
-            chip.click(ask, [chip, chat, state], outputs, api_visibility="private")
-        clear.click(lambda: (None, [], State(), [], *_empty_cards()), None, outputs, api_visibility="private")
-        for n, (_, _, _, _, like, dislike) in enumerate(cards):
-            for button, kind in ((like, "like"), (dislike, "dislike")):
-
-                def mark(current: State, shown: list[str], n: int = n, kind: str = kind) -> Any:
-                    return _mark(recommender, current, shown, n, kind)
-
-                button.click(mark, [state, ids], [state, like, dislike], api_visibility="private")
+        Page(recommender).connect(page)
     return page
 
 
-def _card(n: int) -> tuple[gr.Column, gr.Image, gr.Markdown, gr.Markdown, gr.Button, gr.Button]:
-    with gr.Column(visible=False, elem_classes="card") as box, gr.Row():
-        image = gr.Image(
-            label=f"Picture {n + 1}",
-            show_label=False,
-            height=120,
-            width=120,
-            interactive=False,
-            buttons=[],
-            scale=1,
-            min_width=120,
+class Page:
+    """The components of the page by name, and what its events change."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self.recommender, self.schema = recommender, recommender.schema
+        self.session = gr.State(Session())
+        self.token = gr.BrowserState(
+            "", storage_key="mmllm", secret="mmllm"
+        )  # a random name: a fixed key lets it outlive a restart
+        self.intro = gr.HTML("<h1>mmllm</h1>")
+        self.theme = gr.Button(I18N("theme"), size="sm", elem_id="theme", min_width=120)
+        with gr.Tabs():
+            with gr.Tab(I18N("tab_chat")), gr.Row(equal_height=False):
+                with gr.Column(scale=5, min_width=320):
+                    self._talk()
+                with gr.Column(scale=6, min_width=320):
+                    self.status = gr.HTML()
+                    self.table = gr.HTML(visible=False)
+                    self.cards = [Card() for _ in range(CARDS)]
+                    self.compare = gr.Button(I18N("compare"), size="sm", visible=False)
+            with gr.Tab(I18N("tab_browse")):
+                self.browse = Browse(self.schema)
+            with gr.Tab(I18N("tab_profile")):
+                self.profile = ProfileTab()
+        self.files = Files(recommender, self.table)
+
+    def _talk(self) -> None:
+        # Not Markdown: what the catalog says in a reply is text.
+        self.chat = gr.Chatbot(
+            label=I18N("conversation"),
+            height=420,
+            allow_tags=False,
+            render_markdown=False,
+            buttons=["copy"],
+            feedback_options=None,
         )
-        with gr.Column(scale=4, min_width=180):
-            words = gr.Markdown()
-            with gr.Accordion("Evidence", open=False):
-                why = gr.Markdown()
-            with gr.Row():
-                like, dislike = gr.Button("Like", size="sm"), gr.Button("Not this", size="sm")
-    return box, image, words, why, like, dislike
+        self.box = gr.MultimodalTextbox(
+            label=I18N("request"),
+            show_label=False,
+            placeholder=str(I18N("placeholder")),
+            sources=["upload", "microphone"],
+            file_types=["image", "audio"],
+            file_count="multiple",
+            max_plain_text_length=2000,
+            autofocus=True,
+        )
+        self.chips = gr.CheckboxGroup(label=I18N("state"), choices=[], visible=False, elem_classes="chips")
+        with gr.Row(elem_classes="buttons", elem_id="critiques"):
+            self.critiques = [gr.Button("", size="sm", variant="secondary", visible=False) for _ in range(SUGGESTED)]
+        with gr.Row(elem_classes="buttons"):
+            self.examples = [gr.Button(text, size="sm", variant="secondary") for text in examples(self.recommender)]
+        with gr.Row(elem_classes="buttons"):
+            self.more, self.why, self.undo, self.retry, self.stop, self.clear = (
+                gr.Button(I18N(key), size="sm") for key in ("more", "why", "undo", "retry", "stop", "clear")
+            )
+        self.stages = gr.HTML()
 
+    @property
+    def seen(self) -> list[Any]:
+        """What shows a session: its parts, critiques, cards and stages, the table, and the profile."""
+        cards = [part for card in self.cards for part in card.all]
+        return [self.chips, *self.critiques, *cards, self.compare, self.stages, self.status, self.table, *self.profile.all]
 
-def _empty_cards() -> list[Any]:
-    return [u for _ in range(CARDS) for u in (gr.update(visible=False), None, "", "", gr.update(), gr.update())]
-
-
-def _answer(recommender: Recommender, message: dict[str, Any], history: list[Any], current: State) -> Iterator[Any]:
-    """One turn: cards first, then the words of the reply as they come."""
-    text, files = (message.get("text") or "").strip(), list(message.get("files") or [])
-    history = [*history, *_user_blocks(text, files)]
-    unchanged = [gr.skip()] * (CARDS * 6)
-    talk = Conversation(recommender, k=CARDS, state=current)
-    try:
-        picture = next((f for f in files if Path(f).suffix.lower() in IMAGES), None)
-        sound = next((f for f in files if Path(f).suffix.lower() not in IMAGES), None)
-        response = talk.turn(text, image=picture, audio=sound)
-    except MmllmError as error:
-        log.info("turn refused: %s", error)
-        yield None, [*history, _assistant(f"I could not do that: {_plain(str(error))}")], current, gr.skip(), *unchanged
-        return
-    found = [r.id for r in response.recommendations]
-    cards = _cards(recommender, response, talk.state)
-    said = ""
-    yield None, [*history, _assistant("…")], talk.state, found, *cards
-    for piece in talk.reply(response):
-        for word in re.findall(r"\S+\s*|\s+", piece):
-            said += word
-            yield gr.skip(), [*history, _assistant(said)], gr.skip(), gr.skip(), *unchanged
-
-
-def _user_blocks(text: str, files: list[str]) -> list[dict[str, Any]]:
-    blocks: list[Any] = [{"type": "file", "file": {"path": f}} for f in files]
-    if text:
-        blocks.append({"type": "text", "text": _plain(text)})
-    return [{"role": "user", "content": blocks}] if blocks else []
-
-
-def _assistant(text: str) -> dict[str, Any]:
-    return {"role": "assistant", "content": [{"type": "text", "text": text}]}
-
-
-def _cards(recommender: Recommender, response: Response, state: State) -> list[Any]:
-    updates: list[Any] = []
-    for r in response.recommendations[:CARDS]:
-        updates += [
-            gr.update(visible=True),
-            _picture(recommender, r),
-            _words(r),
-            _evidence(r, response),
-            *_buttons(state, r.id),
+    def view(self, session: Session) -> list[Any]:
+        """The values of `seen`."""
+        found, lang = session.last.recommendations[:CARDS], session.lang
+        cards = [Card.filled(ui_cards.card(r, self.files, lang), session, r.id) for r in found]
+        cards += [Card.empty()] * (CARDS - len(found))
+        return [
+            self._chips(session),
+            *self._critiques(session),
+            *(part for card in cards for part in card),
+            gr.update(visible=len(found) > 1),
+            ui_cards.stages(session.last, lang),
+            "",
+            gr.update(value="", visible=False),
+            *self.profile.shown(session, self.schema),
         ]
-    return updates + _empty_cards()[len(updates) :]
 
+    def _chips(self, session: Session) -> Any:
+        chips = [(of_part(p, self.schema, session.lang), p.key) for p in parts(session.state)]
+        return gr.update(choices=chips, value=[key for _, key in chips], visible=bool(chips))
 
-def _picture(recommender: Recommender, r: Recommendation) -> Any:
-    if r.item.image is None:
-        return None
-    try:
-        return load_image(Path(recommender.store.manifest.catalog) / r.item.image)
-    except MmllmError as error:
-        log.warning("no picture for %s: %s", r.id, error)
-        return None
+    def _critiques(self, session: Session) -> list[Any]:
+        labels = [of_critique(f, self.schema, session.lang) for f in suggest(self.schema, session.state)]
+        shown = [gr.update(value=text, visible=True) for text in labels]
+        return shown + [gr.update(visible=False)] * (SUGGESTED - len(shown))
 
+    # ---- events ----------------------------------------------------------------------------------------------------------
 
-def _words(r: Recommendation) -> str:
-    shown = " · ".join(_plain(as_text(v)) for n, v in r.item.attributes.items() if n != NAMES)
-    return f"**{r.rank}. {_plain(r.title)}**\n\n{_plain(r.explanation.text)}\n\n<small>{shown}</small>"
+    def connect(self, page: gr.Blocks) -> None:
+        """Tie every control to what it does."""
+        page.load(self.on_load, [self.token, self.session], [self.session, self.intro, *self.seen], api_visibility="private")
+        self.theme.click(None, js=THEME)
+        asked = [self._asks(self.box.submit, lambda s, m: Ask((m["text"] or "").strip(), tuple(m["files"])), self.box)]
+        asked += [self._asks(button.click, lambda s, text: Ask(text), button) for button in self.examples]
+        for button, text, key in (
+            (self.more, "something else", "more"),
+            (self.why, "why this?", "why"),
+            (self.undo, "undo", "undo"),
+        ):
+            asked.append(self._asks(button.click, lambda s, text=text, key=key: Ask(text, label=say(key, s.lang))))
+        for n, button in enumerate(self.critiques):
+            asked.append(self._asks(button.click, lambda s, n=n: self._critique(s, n)))
+        for n, card in enumerate(self.cards):
+            asked.append(self._asks(card.similar.click, lambda s, n=n: self._similar(s, n)))
+            for button, kind in ((card.like, "liked"), (card.dislike, "disliked"), (card.seen, "known")):
+                self._marks(button, n, kind)
+        asked.append(self._asks(self.chips.input, self._removed, self.chips))
+        outputs = [self.box, self.chat, self.session, *self.seen]
+        retried = self.retry.click(
+            self.on_retry, [self.chat, self.session], outputs, api_visibility="private", concurrency_id="turn"
+        )
+        self.stop.click(None, cancels=[*asked, retried], api_visibility="private")
+        for clear in (self.clear.click, self.chat.clear):  # the chat has a bin of its own
+            clear(self.on_clear, self.session, [self.chat, self.session, *self.seen], api_visibility="private")
+        chosen = [card.choose for card in self.cards]
+        self.compare.click(self.on_compare, [self.session, *chosen], [self.status, self.table], api_visibility="private")
+        self._connect_tabs()
 
+    def _asks(self, event: Callable[..., Any], ask: Callable[..., Ask | None], *given: Any) -> Any:
+        """Tie an event to a turn: `ask` makes it of the session and the values of `given`."""
 
-def _evidence(r: Recommendation, response: Response) -> str:
-    lines = [f"- {_row(e)}" for e in r.explanation.evidence if e.kind != "modality"]
-    shares = ", ".join(f"{m} {s:.0%}" for m, s in r.shares.items())
-    scores = ", ".join(f"{n} {v:.3f}" for n, v in r.scores.items())
-    lines += [f"- match by modality: {shares}", f"- scores: {scores}", f"- stages: {', '.join(response.stages)}"]
-    return "\n".join(lines)
+        def turn(history: list[Any], session: Session, *values: Any) -> Iterator[Any]:
+            made = ask(session, *values)
+            yield from self.turn(history, session, made) if made is not None else ()
 
+        outputs = [self.box, self.chat, self.session, *self.seen]
+        return event(turn, [self.chat, self.session, *given], outputs, api_visibility="private", concurrency_id="turn")
 
-def _row(e: Evidence) -> str:
-    text = f"{e.kind}: {_plain(e.name)} = {_plain(e.value)}"
-    return f"{text} ({e.start:.1f}–{e.end:.1f} s)" if e.start is not None and e.end is not None else text
+    def _marks(self, button: gr.Button, n: int, kind: str) -> None:
+        def mark(session: Session) -> list[Any]:
+            if n >= len(session.state.listed):
+                return [gr.skip()] * len(outputs)
+            session = ui_session.mark(self.recommender, session, n, kind)
+            return [
+                session,
+                status("noted", session),
+                self._chips(session),
+                *Card.marks(session, session.state.listed[n]),
+                *self.profile.shown(session, self.schema),
+            ]
 
+        card = self.cards[n]
+        outputs = [self.session, self.status, self.chips, card.like, card.dislike, card.seen, *self.profile.all]
+        button.click(mark, self.session, outputs, api_visibility="private")
 
-def _buttons(state: State, id_: str) -> tuple[Any, Any]:
-    like = gr.update(variant="primary" if id_ in state.liked else "secondary")
-    return like, gr.update(variant="stop" if id_ in state.disliked else "secondary")
+    def turn(self, history: list[Any], session: Session, ask: Ask) -> Iterator[list[Any]]:
+        """One turn: the cards first, then the words of the reply as they come."""
+        history = [*history, *blocks(ask)]
+        first = True
+        for after, said in ui_session.answer(self.recommender, session, ask):
+            shown = self.view(after) if first else [gr.skip()] * len(self.seen)
+            reply = {"role": "assistant", "content": [text_block(said)]}
+            yield [None if first else gr.skip(), [*history, reply], after if first else gr.skip(), *shown]
+            first = False
 
+    def on_load(self, token: str, session: Session, request: gr.Request) -> list[Any]:
+        session = replace(session, lang=language(request.headers.get("accept-language")))
+        if token:
+            session = ui_session.remembered(self.recommender, session, token)
+        name = Path(self.recommender.store.manifest.catalog).name
+        count = f"{len(self.schema.items):,}"
+        intro = f"<h1>mmllm</h1><p>{ui_cards.escape(say('catalog', session.lang, name, count))}</p>"
+        return [session, intro, *self.view(session)]
 
-def _mark(recommender: Recommender, current: State, shown: list[str], n: int, kind: str) -> tuple[Any, Any, Any]:
-    if n >= len(shown):
-        return current, gr.skip(), gr.skip()
-    talk = Conversation(recommender, k=CARDS, state=current)
-    (talk.like if kind == "like" else talk.dislike)(shown[n])
-    gr.Info("Noted: it counts from your next request. Say “something else” to see more.")
-    return talk.state, *_buttons(talk.state, shown[n])
+    def on_retry(self, history: list[Any], session: Session) -> Iterator[list[Any]]:
+        if session.asked is None:
+            return
+        last = max((n for n, m in enumerate(history) if m["role"] == "user"), default=len(history))
+        yield from self.turn(history[:last], replace(session, state=session.earlier), session.asked)
 
+    def on_clear(self, session: Session) -> list[Any]:
+        session = ui_session.cleared(self.recommender, session)
+        return [[], session, *self.view(session)]
 
-def _plain(text: str) -> str:
-    """Catalog text is shown as text: no markup of its own."""
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]#|~])", r"\\\1", escaped)
+    def on_compare(self, session: Session, *chosen: bool) -> Any:
+        ids = [i for i, yes in zip(session.state.listed, chosen, strict=False) if yes]
+        if len(ids) < 2:
+            return [status("choose_two", session), gr.skip()]
+        items = [self.schema.items[i] for i in ids]
+        return ["", gr.update(value=ui_cards.comparison(items, self.files, session.lang), visible=True)]
+
+    def _critique(self, session: Session, n: int) -> Ask | None:
+        found = suggest(self.schema, session.state)
+        return Ask(critique=found[n], label=of_critique(found[n], self.schema, session.lang)) if n < len(found) else None
+
+    def _similar(self, session: Session, n: int) -> Ask | None:
+        if n >= len(session.state.listed):
+            return None
+        id_ = session.state.listed[n]
+        return Ask(similar=id_, label=f"{say('similar', session.lang)}: {self.schema.items[id_].title}")
+
+    def _removed(self, session: Session, kept: list[str]) -> Ask | None:
+        gone = next((p for p in parts(session.state) if p.key not in kept), None)
+        if gone is None:
+            return None
+        return Ask(removed=gone, label=say("without", session.lang, of_part(gone, self.schema, session.lang)))
+
+    def _connect_tabs(self) -> None:
+        b, tab = self.browse, self.profile
+        for event, step in ((b.show.click, None), (b.words.submit, None), (b.before.click, -1), (b.after.click, 1)):
+
+            def leaf(session: Session, page: int, *given: Any, step: int | None = step) -> Any:
+                return b.leaf(session, self.files, 0 if step is None else page + step, *given)
+
+            event(leaf, [self.session, b.page, b.words, *b.controls], [b.page, b.count, b.html], api_visibility="private")
+        tab.remember.input(
+            self.on_remember, [tab.remember, self.session], [self.token, self.session, *self.seen], api_visibility="private"
+        )
+        tab.export.click(lambda s: tab.shown(s, self.schema, export=True), self.session, tab.all, api_visibility="private")
+        tab.save.click(None, tab.json, js=SAVE)
+        tab.forget.click(
+            self.on_forget, self.session, [self.token, self.chat, self.session, *self.seen], api_visibility="private"
+        )
+
+    def on_remember(self, yes: bool, session: Session) -> list[Any]:
+        token = ui_session.new_token() if yes else ""
+        session = ui_session.remembered(self.recommender, session, token) if yes else ui_session.unkept(session)
+        return [token, session, *self.view(session)]
+
+    def on_forget(self, session: Session) -> list[Any]:
+        session = ui_session.forgotten(session)
+        return ["", [], session, *self.view(session)]

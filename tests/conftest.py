@@ -124,8 +124,11 @@ KINDS = {
 
 @pytest.fixture
 def shop(tmp_path):
+    return make_shop(tmp_path / "shop")
+
+
+def make_shop(folder):
     """12 items with pictures, a colour, a kind, a price; one has names in Chinese; the last lacks its picture."""
-    folder = tmp_path / "shop"
     (folder / "media").mkdir(parents=True)
     items = []
     for kind, titles in KINDS.items():

@@ -170,27 +170,3 @@ def test_a_synonym_by_meaning_is_taken_only_when_it_is_near(recommender):
     schema = Schema.of(recommender.store.items, near=by_meaning(encode, 0.8))
     assert understand("a creature", schema, State()).filters == (Filter("kind", "=", "animal"),)
     assert understand("a gizmo", schema, State()).filters == ()
-
-
-# ---- the page ----------------------------------------------------------------------------------------------------
-
-
-def test_the_page_answers_why_compare_and_undo_and_keeps_its_cards(recommender):
-    from mmllm.ui import CARDS, _answer, build
-
-    build(recommender)
-    state, listed = State(), []
-    for text, words in (
-        ("a tool", "I found"),
-        ("Why this?", "kind"),
-        ("Compare the first two", "In common"),
-        ("Undo", "Taken back"),
-    ):
-        turns = list(_answer(recommender, {"text": text, "files": []}, [], state))
-        _, history, state, shown, *cards = turns[0]
-        said = turns[-1][1][-1]["content"][0]["text"]
-        assert words in said and len(cards) == CARDS * 6
-        if text == "a tool":
-            listed = shown
-        assert shown == (listed if text != "Undo" else [])
-        assert [c["visible"] for c in cards[::6]] == [n < len(shown) for n in range(CARDS)]

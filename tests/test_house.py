@@ -51,6 +51,7 @@ ORDER = [
     "values",
     "understand",
     "talk",
+    "parts",
     "converse",
     "contrast",
     "align",
@@ -68,6 +69,11 @@ ORDER = [
     "quality",
     "report",
     "report_page",
+    "ui_text",
+    "ui_cards",
+    "ui_style",
+    "ui_session",
+    "ui_pieces",
     "ui",
     "terminal",
     "cli_chat",
@@ -87,7 +93,7 @@ UPWARD = {
 }
 ONLY = {
     "chromadb": {"vector_store"},
-    "gradio": {"ui"},
+    "gradio": {"ui", "ui_pieces"},
     "peft": {"lm", "adapter", "train"},
     "langchain_core": {"langchain"},
     "imagehash": {"near_duplicates"},

@@ -109,13 +109,18 @@ def test_langchain(stamps):
 
 
 def test_the_page_answers(stamps):
-    from mmllm.converse import State
-    from mmllm.ui import CARDS, _answer, build
+    import gradio as gr
+
+    from mmllm.ui import Page, build
+    from mmllm.ui_session import Ask, Session, answer
 
     build(stamps)
-    turns = list(_answer(stamps, {"text": "a red fruit", "files": []}, [], State()))
-    assert len(turns) > 2 and len(turns[0]) == 4 + CARDS * 6
-    first, last = turns[0][1][-1], turns[-1][1][-1]
-    assert first["role"] == "assistant" and len(last["content"][0]["text"]) > 20
-    bad = list(_answer(stamps, {"text": "", "files": []}, [], turns[0][2]))
-    assert "the query is empty" in bad[0][1][-1]["content"][0]["text"]
+    turns = list(answer(stamps, Session(), Ask("a red fruit")))
+    assert len(turns) > 2 and turns[0][1] == "…" and len(turns[-1][1]) > 20
+    after = turns[-1][0]
+    assert len(after.state.listed) == 5
+    with gr.Blocks():
+        page = Page(stamps)
+        assert "<img" in str(page.view(after)) and len(page.view(after)) == len(page.seen)
+    refused = list(answer(stamps, after, Ask()))
+    assert "the query is empty" in refused[0][1] and refused[0][0].state == after.state
