@@ -33,7 +33,7 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
 
 
 def _systems(figure: Any, result: Mapping[str, Any]) -> None:
-    """Mean and 95 % interval of every system, best on top; what holds a language model in another colour."""
+    """Mean and 95 % interval of every system, best on top; what reranks the list of another in another colour."""
     metric = result.get("metric_of_cases", "ndcg@10")
     rows = sorted(result["systems"].items(), key=lambda pair: pair[1][metric])
     axes = figure.subplots()
