@@ -126,7 +126,7 @@ def save(adapter: Adapter, folder: Path, *, lora_from: Any = None) -> None:
     if lora_from is not None:
         for own in lora_from.peft_config.values():
             own.base_model_name_or_path = adapter.config.lm  # its name: PEFT would write the folder on this machine
-        lora_from.save_pretrained(folder / "adapter")
+        lora_from.save_pretrained(folder / "adapter", save_embedding_layers=False)
         (folder / "adapter" / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours lies above
     elif adapter.lora and adapter.lora.resolve() != (folder / "adapter").resolve():
         shutil.copytree(adapter.lora, folder / "adapter", dirs_exist_ok=True)

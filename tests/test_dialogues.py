@@ -35,8 +35,10 @@ def films(tiny_weights, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         tiny_preset(tiny_weights, patch, folder / "home")
         opened = Recommender.load(films_index(folder, "tiny"), weight=0.0)
-        yield opened
-        opened.close()
+        # Loaded while the tiny weights are in force, which end here: other tests of this module want the real ones.
+        opened.encoders.text, opened.encoders.clip  # noqa: B018
+    yield opened
+    opened.close()
 
 
 def snapshot(state):
