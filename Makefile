@@ -9,7 +9,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
 .PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-encode eval-encoders eval clean
-.PHONY: train-general movies train-movies eval-movies
+.PHONY: train-general eval-general movies train-movies eval-movies
 
 setup: $(VENV)/.installed
 
@@ -93,9 +93,19 @@ train-movies: movies
 
 eval-movies: movies
 	for split in global-time leave-last-out; do \
-	  $(BIN)/python -m eval rank catalogs/movies --index index/movies --split $$split --out eval/results/movielens_small_$$split.json --adapter movies=adapters/movies; \
+	  $(BIN)/python -m eval rank catalogs/movies --index index/movies --split $$split --out eval/results/movielens_small_$$split.json --adapter movies=adapters/movies || exit 1; \
 	done
-	$(BIN)/python -m eval ablate catalogs/movies adapters/movies --index index/movies --out eval/results/movies_ablation.json
+	$(BIN)/python -m eval ablate catalogs/movies adapters/movies --index index/movies --cases 60 --out eval/results/movies_ablation.json
+
+# adapters/general: its reasons on the stamps, and requests on a catalog it never saw, where there is one (FASHION, a CSV of products).
+FASHION ?= ../shared/data/fashion_products/items.csv
+FACETS := gender,master_category,sub_category,article_type,colour,season,year,usage
+eval-general: stamps
+	$(BIN)/mmllm index build $(STAMPS) --out index/general/stamps --adapter adapters/general --no-blend
+	$(BIN)/python -m eval explanations index/general/stamps --out eval/results/explanations.json
+	test ! -f $(FASHION) || test -f catalogs/fashion/catalog.jsonl || $(BIN)/mmllm data import csv $(FASHION) -o catalogs/fashion --id item --title title --image image --attributes $(FACETS)
+	test ! -f $(FASHION) || $(BIN)/mmllm index build catalogs/fashion --out index/general/fashion --no-blend
+	test ! -f $(FASHION) || $(BIN)/python -m eval requests index/general/fashion --out eval/results/fashion_requests.json --adapter general=adapters/general
 
 clean:
 	rm -rf $(VENV) catalogs $(INDEX) dist build

@@ -89,6 +89,10 @@ class Recipe:
         if recipe.fusion not in KINDS:
             raise MmllmError(f"{file}: fusion {recipe.fusion!r}", expected=", ".join(KINDS))
         forms = ("soft", "soft+title") if recipe.index else ("text", "soft", "soft+title")
+        if recipe.indexes and recipe.match.epochs:
+            raise MmllmError(f"{file}: [match] with 'indexes'", expected="an 'index' with interactions", do="leave the stage out")
+        if recipe.form == "text" and recipe.align.steps:
+            raise MmllmError(f"{file}: [align] with form text", expected="a form with soft tokens", do="leave the stage out")
         if recipe.form not in forms:
             raise MmllmError(f"{file}: form {recipe.form!r}", expected=" or ".join(forms))
         return recipe

@@ -115,7 +115,7 @@ class Recommender:
         if not (encoded.words and "words" in reads) and not (query.liked and "liked" in reads):
             plain = replace_weight(self.reranker, 0.0)
             missing = {"words": "words", "liked": "liked items"}
-            why = f"no {' or '.join(missing[r] for r in reads)} for the LM to judge by: the retriever's order stands"
+            why = f"the LM has no {' or '.join(missing[r] for r in reads)} to judge by: the retriever's order stands"
             return plain.rank(query, candidates, encoded=encoded), why
         preset = self.encoders.preset
         head = preset.text_candidates if self.reranker.adapter.config.form == "text" else preset.candidates

@@ -17,6 +17,7 @@ import torch
 
 from mmllm.catalog import NAMES
 from mmllm.data import ListSettings, RankList
+from mmllm.errors import MmllmError
 from mmllm.rank_model import Case, ItemFeatures
 from mmllm.recipe import Recipe
 from mmllm.recommend import open_retriever
@@ -119,11 +120,16 @@ class RequestLists:
 
 def prepare_requests(recipe: Recipe, base: Path) -> tuple[list[Store], ItemFeatures, RequestLists, list[Case]]:
     """Stores, items of all of them one after the other, lists, and cases to validate on: a tenth of the requests of every catalog."""
-    stores, features, learned, validation = [], [], [], []
+    stores: list[Store] = []
+    features, learned, validation = [], [], []
     first = 0
     for n, name in enumerate(recipe.indexes):
         retriever = open_retriever((base / name).resolve())
         store = retriever.store
+        if stores and store.manifest.encoders != stores[0].manifest.encoders:
+            raise MmllmError(
+                f"{name} was encoded by others than {recipe.indexes[0]}", expected="the same encoders", do="build it again"
+            )
         cases = []
         for request in make(store.items, count=recipe.requests, seed=recipe.seed + n):
             case = found(retriever, request, max(recipe.lists.depth, recipe.validation_candidates))

@@ -260,7 +260,7 @@ def closing(response: Response) -> Iterator[str]:
     if len(response.shares) > 1:
         yield "\n\nYour request counted as " + ", ".join(f"{m} {s:.0%}" for m, s in response.shares.items()) + "."
     for note in response.notes:
-        if response.recommendations and not note.startswith(("the LM", "no words")):
+        if response.recommendations and not note.startswith("the LM"):
             yield f"\n\n{note[:1].upper()}{note[1:]}."
     if response.question:
         yield f"\n\n{response.question}"

@@ -115,8 +115,6 @@ def run(
             )
         return _finish(setup, out, file)
     if recipe.align.steps:
-        if recipe.form == "text":
-            raise MmllmError(f"{file}: [align] with form text", expected="a form with soft tokens", do="leave the stage out")
         left = align_stage(setup, out, main=accelerator.is_main_process, progress=progress, stop_after=stop_after)
         accelerator.wait_for_everyone()
         if left is not None:

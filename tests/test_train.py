@@ -186,6 +186,7 @@ def test_a_bad_recipe_is_named(tmp_path):
         ('name = "x"\nindex = "i"\nsplits = ["mine"]', "split 'mine'"),
         ('name = "x"\nindex = "i"\nform = "text"', "form 'text'"),
         ('name = "x"\nindex = "i"\nindexes = ["j"]', "both of"),
+        ('name = "x"\nindexes = ["j"]\n[match]\nepochs = 2', "with 'indexes'"),
         ('name = "x"\nindex = "i"\n[match]\nsteps = 3', "'steps' is not known"),
         ('name = "x"\nindex = "i"\n[lists]\nlength = 3', "'length' is not known"),
     ):
