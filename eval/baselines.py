@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.sparse import diags
 
-from mmllm.collaborative import Ease
+from mmllm.collaborative import Ease, Slist
 from mmllm.interactions import Cases, Interactions
 from mmllm.settings import SEED
 
@@ -94,6 +94,26 @@ class EaseSystem:
     def scores(self, cases: Cases) -> np.ndarray:
         """From the history alone."""
         return self.model.scores(cases.matrix("history"))
+
+
+@dataclass
+class SlistSystem:
+    """SLIST, see `mmllm.collaborative`: what is liked together and next, late likes counting more."""
+
+    regularization: float = 300.0
+    transitions: float = 0.5
+    half_life: float | None = 4.0
+    model: Slist = field(default_factory=lambda: Slist(np.zeros(0)))
+
+    def fit(self, learned: Interactions) -> None:
+        """Closed form."""
+        self.model = Slist.fit(
+            learned, regularization=self.regularization, transitions=self.transitions, half_life=self.half_life
+        )
+
+    def scores(self, cases: Cases) -> np.ndarray:
+        """From the history alone, in its order."""
+        return self.model.scores(cases.history)
 
 
 @dataclass
@@ -198,6 +218,9 @@ GRIDS: dict[str, Grid] = {
     "recent-popularity": Grid(Popularity, product(days=(30.0, 90.0, 180.0, 365.0, 730.0))),
     "item-item": Grid(ItemItem, product(neighbours=(20, 50, 100, 200, 400), shrink=(0.0, 1.0, 10.0, 50.0))),
     "ease": Grid(EaseSystem, product(regularization=(10.0, 30.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0))),
+    "slist": Grid(
+        SlistSystem, product(regularization=(100.0, 300.0), transitions=(0.0, 0.2, 0.5), half_life=(4.0, 20.0, 100.0, None))
+    ),
     "als": Grid(Als, product(factors=(16, 32, 64, 128), regularization=(0.1, 1.0, 10.0), alpha=(1.0, 10.0, 40.0))),
     "bpr": Grid(Bpr, product(factors=(64, 200), regularization=(0.003, 0.01, 0.03), iterations=(100, 200, 400))),
 }

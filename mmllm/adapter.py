@@ -176,6 +176,8 @@ def _match(file: Path, sizes: FusionConfig) -> Match | None:
     if not file.is_file():
         return None
     tensors = load_file(file)
+    if "recent.weight" not in tensors:
+        raise AdapterError(f"{file} has no 'recent.weight'", expected="a match of this version", do="train the adapter again")
     match = Match(sizes.soft_tokens, sizes.lm_width, len(tensors["item.weight"]))
     match.load_state_dict(tensors, strict=True)
     return match.eval()

@@ -1,7 +1,8 @@
-"""What interactions alone say: EASE and item factors.
+"""What interactions alone say: EASE, SLIST and item factors.
 
 EASE (Steck 2019, https://arxiv.org/abs/1905.03375) is a linear autoencoder in closed form: B = I - P diag(1 / diag P), P = (X'X + l I)^-1,
-scores = X B. It needs no user factors, so a new user is scored by what he liked.
+scores = X B. It needs no user factors, so a new user is scored by what he liked. SLIST (Choi et al. 2021,
+https://arxiv.org/abs/2103.16104) adds to what is liked together what is liked next, and counts late likes more than early ones.
 """
 
 from __future__ import annotations
@@ -43,6 +44,73 @@ class Ease:
     def scores(self, history: csr_matrix) -> np.ndarray:
         """history: [C, I] of ones -> [C, I]."""
         return np.asarray(history @ self.weight, dtype=np.float32)
+
+
+PAST, AHEAD = 60, 12
+"""How far from a place of a history SLIST looks back and ahead: weights beyond are below a thousandth."""
+
+
+@dataclass(frozen=True)
+class Slist:
+    """weight: [I, I] float32, zero diagonal. half_life: after how many later likes one counts half; None counts all alike."""
+
+    weight: np.ndarray
+    half_life: float | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        learned: Interactions,
+        *,
+        regularization: float = 300.0,
+        transitions: float = 0.5,
+        half_life: float | None = 4.0,
+        past: float = 5.0,
+        future: float = 1.0,
+    ) -> Slist:
+        """The least squares of (1 - transitions) |X - X B|^2 + transitions |S B - T|^2 + l |B|^2 under a zero diagonal, in closed form.
+
+        Rows of X are what each user liked; of S and T what he had liked until each place of his history and what he liked from there on,
+        with half-lives `past` and `future`. With transitions 0 and half_life None it is EASE.
+        """
+        items = len(learned.items)
+        gram = (1 - transitions) * _gram(learned.matrix, learned.matrix)
+        wanted = gram.copy()
+        if transitions:
+            before, after = _places(learned.sequences, items, past, future)
+            gram += transitions * _gram(before, before)
+            wanted += transitions * _gram(before, after)
+        gram[np.diag_indices_from(gram)] += regularization
+        inverse = cho_solve(cho_factor(gram), np.eye(items))
+        free = inverse @ wanted
+        weight = free - inverse * (free.diagonal() / inverse.diagonal())[None, :]
+        np.fill_diagonal(weight, 0.0)
+        return cls(weight.astype(np.float32), half_life)
+
+    def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        """C histories of item indices, oldest first -> [C, I]."""
+        return np.asarray(_decayed(histories, len(self.weight), self.half_life) @ self.weight, dtype=np.float32)
+
+
+def _gram(left: csr_matrix, right: csr_matrix) -> np.ndarray:
+    return np.asarray((left.T @ right).todense(), dtype=np.float64)
+
+
+def _decayed(rows: Sequence[np.ndarray], items: int, half_life: float | None) -> csr_matrix:
+    """[C, items]: the last of each row counts 1, one `half_life` places earlier a half."""
+    ages = [np.arange(len(row))[::-1] for row in rows]
+    values = [np.ones(len(age)) if half_life is None else np.exp2(-age / half_life) for age in ages]
+    at = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    columns = np.concatenate([*rows, np.zeros(0, dtype=np.int64)]).astype(np.int64)
+    return csr_matrix((np.concatenate([*values, np.zeros(0)]).astype(np.float32), (at, columns)), shape=(len(rows), items))
+
+
+def _places(sequences: Sequence[np.ndarray], items: int, past: float, future: float) -> tuple[csr_matrix, csr_matrix]:
+    """At every place of every history: what was liked before it, and what from it on, [places, items] each."""
+    places = [(s, n) for s in sequences for n in range(1, len(s))]
+    before = _decayed([s[max(0, n - PAST) : n] for s, n in places], items, past)
+    after = _decayed([s[n : n + AHEAD][::-1] for s, n in places], items, future)
+    return before, after
 
 
 def factors(matrix: csr_matrix, width: int = 64, *, seed: int = 17) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mmllm.collaborative import Ease
+from mmllm.collaborative import Slist
 from mmllm.interactions import Interactions, Split
 
 FOLDS = 5
@@ -45,7 +45,15 @@ class ListSettings:
     least: int = 3
     """A history has this many items at least."""
     regularization: float = 200.0
+    transitions: float = 0.0
+    half_life: float = 0.0
+    """Of the model that retrieves, see `mmllm.collaborative.Slist`; with 0 and 0 it is EASE."""
     seed: int = 17
+
+    def model(self, learned: Interactions) -> Slist:
+        """The retrieval model that these settings ask for."""
+        half_life = self.half_life or None
+        return Slist.fit(learned, regularization=self.regularization, transitions=self.transitions, half_life=half_life)
 
 
 def without(data: Interactions, splits: Sequence[Split]) -> Interactions:
@@ -87,10 +95,7 @@ class RankLists:
         popular = learned.counts + 1.0
         self._popular = popular / popular.sum()
         self._fold = np.random.default_rng(settings.seed).integers(FOLDS, size=len(learned.users))
-        self._models = [
-            Ease.fit(learned.where(self._fold[learned.user] != f).matrix, regularization=settings.regularization)
-            for f in range(FOLDS)
-        ]
+        self._models = [settings.model(learned.where(self._fold[learned.user] != f)) for f in range(FOLDS)]
 
     def __len__(self) -> int:
         """Interactions."""
@@ -104,7 +109,7 @@ class RankLists:
         sequence = self.sequences[user]
         at = int(rng.integers(s.least, len(sequence)))
         model = self._models[self._fold[user]]
-        scores = model.weight[sequence[:at]].sum(axis=0)
+        scores = model.scores([sequence[:at]])[0]
         ahead = sequence[at : at + s.ahead]
         positives = rng.permutation(ahead)[: s.positives]
         retrievable = scores.copy()

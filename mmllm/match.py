@@ -1,7 +1,7 @@
 """Match: how well an item follows a history, by soft tokens alone. A score beside the language model's, and what the fusion is first trained by.
 
-A user is the last liked item and the mean of the liked ones, each through a linear map; an item is its soft tokens through another; the score
-is their product over sqrt(width). Trained as SASRec is (Kang and McAuley 2018, https://arxiv.org/abs/1808.09781): every place of a history
+A user is the last liked item, the mean of the liked ones and their mean with late ones counting more, each through a linear map; an item is
+its soft tokens through another; the score is their product over sqrt(width). Trained as SASRec is (Kang and McAuley 2018, https://arxiv.org/abs/1808.09781): every place of a history
 predicts the next liked items by a softmax over the whole catalog. There is no table of items: an item is what the fusion makes of its
 features, so that one nobody liked has a score too.
 """
@@ -16,6 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+HALF_LIFE = 5.0
+"""After how many later likes one counts half in the mean of the recent ones."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,10 @@ class Match(nn.Module):
     def __init__(self, soft_tokens: int, lm_width: int, width: int) -> None:
         super().__init__()
         size = soft_tokens * lm_width
-        self.last, self.mean = nn.Linear(size, width), nn.Linear(size, width, bias=False)
+        self.last = nn.Linear(size, width)
+        self.mean, self.recent = nn.Linear(size, width, bias=False), nn.Linear(size, width, bias=False)
         self.item = nn.Linear(size, width, bias=False)
-        for part in (self.last, self.mean, self.item):
+        for part in (self.last, self.mean, self.recent, self.item):
             nn.init.normal_(part.weight, std=size**-0.5)
         nn.init.zeros_(self.last.bias)
 
@@ -54,10 +59,14 @@ class Match(nn.Module):
     def users(self, soft: Tensor, dropout: float = 0.0) -> Tensor:
         """Histories [B, L, K, H], oldest first -> the user after every place, [B, L, width]."""
         flat = _flat(soft)
-        counts = torch.arange(1, flat.shape[1] + 1, device=flat.device).view(1, -1, 1)
-        mean = flat.cumsum(1) / counts
-        train = dropout > 0
-        return self.last(F.dropout(flat, dropout, training=train)) + self.mean(F.dropout(mean, dropout, training=train))
+        place = torch.arange(flat.shape[1], device=flat.device)
+        age = place[:, None] - place[None, :]
+        users = flat.new_zeros(())
+        for part, half_life in ((self.last, 0.0), (self.mean, float("inf")), (self.recent, HALF_LIFE)):
+            weight = torch.where(age >= 0, torch.exp2(-age / half_life), 0.0) if half_life else (age == 0).to(flat.dtype)
+            seen = (weight / weight.sum(1, keepdim=True)) @ flat
+            users = users + part(F.dropout(seen, dropout, training=dropout > 0))
+        return users
 
     def forward(self, liked: Tensor, candidates: Tensor) -> Tensor:
         """liked [n, K, H], candidates [N, K, H] -> [N]; zeros without a like."""

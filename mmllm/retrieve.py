@@ -42,6 +42,9 @@ WEIGHTS = {
     "collaborative": 1.5,
 }
 """What a list counts for in the fusion of ranks. `image` is words against pictures, `picture` picture against pictures."""
+WHOLE, STEEP = 3.0, 8
+"""An item that has all words of a request gains WHOLE in BM25's weight, one that has a share s of their idf WHOLE * s ** STEEP: whoever
+says what the catalog says means it, and whoever describes shares a word or two by chance."""
 LIKED, DISLIKED = 0.6, 0.3
 """How far liked and disliked items move the query vector (Rocchio 1971)."""
 
@@ -174,6 +177,18 @@ class Bm25:
             scores = np.where(allowed, scores, 0.0)
         order = np.argsort(-scores, kind="stable")[:k]
         return [(int(r), float(scores[r])) for r in order if scores[r] > 0]
+
+    def coverage(self, text: str, rows: Sequence[int]) -> np.ndarray:
+        """How much of a text's words each of these rows has, [n] in 0 to 1, by their idf; a word that no item has counts too."""
+        documents, bounds = self.model.scores["num_docs"], self.model.scores["indptr"]
+        have, total = np.zeros(documents), 0.0
+        for token in set(words(text)):
+            known = self.model.vocab_dict.get(token)
+            found = [] if known is None else self.model.scores["indices"][bounds[known] : bounds[known + 1]]
+            idf = np.log(1 + documents / (len(found) + 0.5))
+            total += idf
+            have[found] += idf
+        return have[list(rows)] / total if total else np.zeros(len(rows))
 
 
 @dataclass(frozen=True)
@@ -324,12 +339,16 @@ class Retriever:
         allowed = np.array([matches(i, filters) for i in self.store.items]) if filters else None
         if encoded.collaborative is not None:
             lists["collaborative"] = self._by_taste(encoded.collaborative, depth, allowed)
+        extra: dict[str, float] = {}
         if encoded.words:
-            lists["bm25"] = [(self.store.items[r].id, s) for r, s in self.bm25.query(encoded.words, depth, allowed)]
+            rows = self.bm25.query(encoded.words, depth, allowed)
+            lists["bm25"] = [(self.store.items[r].id, s) for r, s in rows]
+            share = self.bm25.coverage(encoded.words, [r for r, _ in rows])
+            extra = {i: WHOLE * float(s) ** STEEP for (i, _), s in zip(lists["bm25"], share, strict=True)}
         if not lists and filters:
             # Filters alone are a request too: everything that meets them, in catalog order.
             lists["filters"] = [(i.id, 1.0) for i in self.store.items if matches(i, filters)][:depth]
-        return fuse(lists, k=k, hidden=hidden), tuple(lists)
+        return fuse(lists, k=k, hidden=hidden, extra={"bm25": extra}), tuple(lists)
 
     def _by_taste(self, scores: np.ndarray, depth: int, allowed: np.ndarray | None) -> list[tuple[str, float]]:
         """Items that people with these likes like too, best first; ties by row."""
@@ -338,15 +357,24 @@ class Retriever:
         return [(self.store.items[r].id, float(own[r])) for r in order if own[r] > 0]
 
 
-def fuse(lists: Mapping[str, Sequence[tuple[str, float]]], *, k: int, hidden: Iterable[str] = ()) -> list[Candidate]:
-    """Reciprocal rank fusion of ranked lists; ties broken by id, so that the order never depends on a dictionary."""
-    skip = set(hidden)
+def fuse(
+    lists: Mapping[str, Sequence[tuple[str, float]]],
+    *,
+    k: int,
+    hidden: Iterable[str] = (),
+    extra: Mapping[str, Mapping[str, float]] | None = None,
+) -> list[Candidate]:
+    """Reciprocal rank fusion of ranked lists; ties broken by id, so that the order never depends on a dictionary.
+
+    extra: list -> item -> what is added to the list's weight for it.
+    """
+    skip, more = set(hidden), extra or {}
     total: dict[str, float] = defaultdict(float)
     seen: dict[str, dict[str, float]] = defaultdict(dict)
     for name, found in lists.items():
         kept = [(i, s) for i, s in found if i not in skip]
         for rank, (id_, score) in enumerate(kept, start=1):
-            total[id_] += WEIGHTS.get(name, 1.0) / (RRF_K + rank)
+            total[id_] += (WEIGHTS.get(name, 1.0) + more.get(name, {}).get(id_, 0.0)) / (RRF_K + rank)
             seen[id_][name] = score
     ranked = sorted(total, key=lambda i: (-total[i], i))[:k]
     return [Candidate(i, total[i], {"retriever": total[i], **seen[i]}) for i in ranked]

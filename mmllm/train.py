@@ -54,8 +54,8 @@ def prepare(recipe: Recipe, base: Path) -> Setup:
     items = ItemFeatures.of(store, learned.items, factors).only(recipe.inputs).noised(recipe.noise)
     found: list[Case] = []
     for split in splits:
-        ease = collaborative.Ease.fit(split.train.matrix, regularization=recipe.lists.regularization)
-        found += retrieved(split.validation, ease.scores(split.validation.matrix("history")), recipe.validation_candidates)
+        scores = recipe.lists.model(split.train).scores(split.validation.history)
+        found += retrieved(split.validation, scores, recipe.validation_candidates)
     about = {"splits": {s.name: s.hash for s in splits}, "interactions": len(learned)}
     model = fresh(recipe, store, items, factors=factors is not None)
     cut = tuple(windows(learned.sequences, recipe.match.length)) if recipe.match.epochs else ()

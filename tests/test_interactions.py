@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmllm import interactions
-from mmllm.collaborative import Ease, factors
+from mmllm.collaborative import Ease, Slist, factors
 from mmllm.data import ListSettings, RankLists, without
 from mmllm.errors import CatalogError, MmllmError
 from mmllm.interactions import LeakError, check
@@ -102,6 +102,21 @@ def test_ease_is_its_closed_form_and_knows_taste():
     names = interactions.dense(people(), positive=4.0, least=5)[0].items
     parity = np.array([int(n[1:]) % 2 for n in names])
     assert scores[parity == 0].mean() > scores[parity == 1].mean()
+
+
+def test_slist_without_transitions_is_ease_and_with_them_knows_what_follows():
+    positives = interactions.dense(people(), positive=4.0, least=5)[0]
+    ease = Ease.fit(positives.matrix, regularization=20.0)
+    plain = Slist.fit(positives, regularization=20.0, transitions=0.0, half_life=None)
+    np.testing.assert_allclose(plain.weight, ease.weight, atol=1e-5)
+    np.testing.assert_allclose(plain.scores(positives.sequences), ease.scores(positives.matrix), atol=1e-4)
+    # Everybody goes round the same circle of ten, from another start: what is liked together says nothing, the order all.
+    rows = [(f"u{u}", f"i{(u + n) % 10}", 5.0, n) for u in range(40) for n in range(10)]
+    circle = interactions.of_rows(rows)
+    history = [np.array([circle.items.index(f"i{n}") for n in (3, 4, 5)])]
+    found = Slist.fit(circle, regularization=1.0, transitions=0.5, half_life=1.0).scores(history)[0]
+    assert circle.items[int(found.argmax())] == "i6"
+    assert np.ptp(Ease.fit(circle.matrix, regularization=1.0).scores(circle.matrix)[0]) < 1e-3
 
 
 def test_factors_are_the_same_every_time_and_group_by_taste():

@@ -175,6 +175,19 @@ def test_rrf_ties_are_broken_by_id():
     assert [c.id for c in fuse({"bm25": [("a", 2.0), ("b", 1.0)]}, k=5, hidden=["a"])] == ["b"]
 
 
+def test_who_says_what_the_catalog_says_means_it(recommender):
+    """Of two items that BM25 finds, the one that has all words of the request gains; one that shares a word by chance hardly does."""
+    r = recommender.retriever
+    row = recommender.store.row
+    whole, chance, none = r.bm25.coverage("a yellow banana", [row["banana"], row["dog"], row["saw"]])
+    assert whole == pytest.approx(1.0) and none == 0.0
+    half = r.bm25.coverage("a yellow banana zeppelin", [row["banana"]])[0]
+    assert chance < half < 1, "a word that nobody has counts against everyone"
+    lists = {"text": [("a", 1.0), ("b", 0.9)], "bm25": [("b", 2.0), ("a", 1.0)]}
+    assert [c.id for c in fuse(lists, k=2)] == ["a", "b"]
+    assert [c.id for c in fuse(lists, k=2, extra={"bm25": {"b": 3.0}})] == ["b", "a"]
+
+
 # ---- the index on disk -------------------------------------------------------------------------------------------
 
 
