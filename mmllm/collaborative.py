@@ -91,6 +91,23 @@ class Slist:
         """C histories of item indices, oldest first -> [C, I]."""
         return np.asarray(_decayed(histories, len(self.weight), self.half_life) @ self.weight, dtype=np.float32)
 
+    def factors(self, width: int = 128, *, seed: int = 17) -> np.ndarray:
+        """Item factors [I, width] by truncated SVD of the weight: what an item says when it is liked, beside what speaks for it, each half
+        a unit row; zeros where it has no weights."""
+        half = width // 2
+        rank = min(half, len(self.weight) - 1)
+        start = np.random.default_rng(seed).standard_normal(len(self.weight))
+        left, strength, right = svds(self.weight.astype(np.float64), k=rank, v0=start)
+        order = np.argsort(-strength)
+        # The sign of a pair of singular vectors is free: the largest entry is made positive, so that every machine has the same.
+        signs = np.sign(left[np.abs(left).argmax(axis=0), np.arange(rank)])[order]
+        out = np.zeros((len(self.weight), width), dtype=np.float32)
+        for at, vectors in ((0, left[:, order]), (half, right[order].T)):
+            found = vectors * np.sqrt(strength[order]) * np.where(signs == 0, 1, signs)
+            norm = np.linalg.norm(found, axis=1, keepdims=True)
+            out[:, at : at + rank] = np.where(norm > 1e-6, found / np.maximum(norm, 1e-9), 0)
+        return out
+
 
 def _gram(left: csr_matrix, right: csr_matrix) -> np.ndarray:
     return np.asarray((left.T @ right).todense(), dtype=np.float64)
@@ -111,26 +128,6 @@ def _places(sequences: Sequence[np.ndarray], items: int, past: float, future: fl
     before = _decayed([s[max(0, n - PAST) : n] for s, n in places], items, past)
     after = _decayed([s[n : n + AHEAD][::-1] for s, n in places], items, future)
     return before, after
-
-
-def factors(matrix: csr_matrix, width: int = 64, *, seed: int = 17) -> np.ndarray:
-    """Item factors [I, width] by truncated SVD, users and popular items damped by the root of their counts; unit rows, zeros where unseen."""
-    users = np.sqrt(np.maximum(np.asarray(matrix.sum(axis=1)).ravel(), 1))
-    counts = np.asarray(matrix.sum(axis=0)).ravel()
-    damped = csr_matrix(matrix.multiply(1 / users[:, None]).multiply(1 / np.sqrt(np.maximum(counts, 1))[None, :]))
-    rank = min(width, min(matrix.shape) - 1)
-    start = np.random.default_rng(seed).standard_normal(min(matrix.shape))
-    _, strength, right = svds(damped.astype(np.float64), k=rank, v0=start)
-    order = np.argsort(-strength)
-    found = (right[order] * strength[order, None]).T * np.sqrt(counts)[:, None]
-    # The sign of a singular vector is free: its largest entry is made positive, so that every machine has the same.
-    signs = np.sign(found[np.abs(found).argmax(axis=0), np.arange(rank)])
-    found = found * np.where(signs == 0, 1, signs)
-    norm = np.linalg.norm(found, axis=1, keepdims=True)
-    out = np.zeros((matrix.shape[1], width), dtype=np.float32)
-    out[:, :rank] = found / np.where(norm > 1e-9, norm, 1)
-    out[counts == 0] = 0
-    return out
 
 
 def together(data: Interactions, ids: Sequence[str], *, regularization: float = 200.0) -> csr_matrix:

@@ -1,9 +1,9 @@
 """Match: how well an item follows a history, by soft tokens alone. A score beside the language model's, and what the fusion is first trained by.
 
 A user is the last liked item, the mean of the liked ones and their mean with late ones counting more, each through a linear map; an item is
-its soft tokens through another; the score is their product over sqrt(width). Trained as SASRec is (Kang and McAuley 2018, https://arxiv.org/abs/1808.09781): every place of a history
-predicts the next liked items by a softmax over the whole catalog. There is no table of items: an item is what the fusion makes of its
-features, so that one nobody liked has a score too.
+its soft tokens through another; the score is their product over sqrt(width). Trained as SASRec is (Kang and McAuley 2018,
+https://arxiv.org/abs/1808.09781): every place of a history predicts the next liked items by a softmax over the whole catalog. There is no
+table of items: an item is what the fusion makes of its features, so that one nobody liked has a score too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
 
 HALF_LIFE = 5.0
 """After how many later likes one counts half in the mean of the recent ones."""

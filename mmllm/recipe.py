@@ -35,7 +35,8 @@ class Recipe:
     fusion: str = "attention"
     """attention, gated, concat or mean."""
     soft_tokens: int = 1
-    collaborative: int = 64
+    collaborative: int = 128
+    """Width of the factors of `mmllm.collaborative.Slist`, half of it for what an item says as a liked one."""
     steps: int = 1000
     batch: int = 4
     lora_rank: int = 8

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from mmllm import adapter as adapters
-from mmllm import checkpoint, collaborative, interactions, settings, weights
+from mmllm import checkpoint, interactions, settings, weights
 from mmllm.adapter import Adapter, AdapterConfig, Factors
 from mmllm.data import RankLists, without
 from mmllm.errors import MmllmError
@@ -44,12 +44,13 @@ def prepare(recipe: Recipe, base: Path) -> Setup:
         about = {"catalogs": [len(s.items) for s in stores], "requests": len(lists)}
         return Setup(recipe, stores[0], lists, model, tuple(validation), about=about)
     store = Store((base / recipe.index).resolve())
-    data = interactions.read(Path(store.manifest.catalog), [i.id for i in store.items])
+    # In the order of ids, as the harness numbers them: the splits have the same hashes.
+    data = interactions.read(Path(store.manifest.catalog), sorted(i.id for i in store.items))
     splits = tuple(interactions.SPLITS[name](data) for name in recipe.splits)
     learned = without(splits[0].train, splits)
     factors = None
     if "collaborative" in recipe.inputs:
-        values = collaborative.factors(learned.matrix, recipe.collaborative, seed=recipe.seed)
+        values = recipe.lists.model(learned).factors(recipe.collaborative, seed=recipe.seed)
         factors = Factors(learned.items, values)
     items = ItemFeatures.of(store, learned.items, factors).only(recipe.inputs).noised(recipe.noise)
     found: list[Case] = []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmllm import interactions
-from mmllm.collaborative import Ease, Slist, factors
+from mmllm.collaborative import Ease, Slist
 from mmllm.data import ListSettings, RankLists, without
 from mmllm.errors import CatalogError, MmllmError
 from mmllm.interactions import LeakError, check
@@ -121,8 +121,12 @@ def test_slist_without_transitions_is_ease_and_with_them_knows_what_follows():
 
 def test_factors_are_the_same_every_time_and_group_by_taste():
     positives = interactions.dense(people(), positive=5.0, least=1)[0]
-    found = factors(positives.matrix, 4)
-    np.testing.assert_array_equal(found, factors(positives.matrix, 4))
+    model = Slist.fit(positives, regularization=20.0, transitions=0.0, half_life=None)
+    found = model.factors(8)
+    np.testing.assert_array_equal(found, model.factors(8))
+    np.testing.assert_allclose(np.linalg.norm(found[:, :4], axis=1), 1, atol=1e-5)
+    both = found[:, :4] @ found[:, 4:].T
+    assert np.corrcoef(both.ravel(), model.weight.ravel())[0, 1] > 0.5, "liked half times candidate half is the weight"
     parity = np.array([int(i[1:]) % 2 for i in positives.items])
     same = found @ found.T
     assert same[parity == 0][:, parity == 0].mean() > same[parity == 0][:, parity == 1].mean() + 0.1
