@@ -45,6 +45,8 @@ WEIGHTS = {
 WHOLE, STEEP = 3.0, 8
 """An item that has all words of a request gains WHOLE in BM25's weight, one that has a share s of their idf WHOLE * s ** STEEP: whoever
 says what the catalog says means it, and whoever describes shares a word or two by chance."""
+SAME = 0.98
+"""From this cosine on a picture shows the item itself: it gains WHOLE too, or "an animal like this" would put every animal before it."""
 LIKED, DISLIKED = 0.6, 0.3
 """How far liked and disliked items move the query vector (Rocchio 1971)."""
 
@@ -339,16 +341,16 @@ class Retriever:
         allowed = np.array([matches(i, filters) for i in self.store.items]) if filters else None
         if encoded.collaborative is not None:
             lists["collaborative"] = self._by_taste(encoded.collaborative, depth, allowed)
-        extra: dict[str, float] = {}
+        extra = {"picture": {i: WHOLE for i, s in lists.get("picture", ()) if s >= SAME}}
         if encoded.words:
             rows = self.bm25.query(encoded.words, depth, allowed)
             lists["bm25"] = [(self.store.items[r].id, s) for r, s in rows]
             share = self.bm25.coverage(encoded.words, [r for r, _ in rows])
-            extra = {i: WHOLE * float(s) ** STEEP for (i, _), s in zip(lists["bm25"], share, strict=True)}
+            extra["bm25"] = {i: WHOLE * float(s) ** STEEP for (i, _), s in zip(lists["bm25"], share, strict=True)}
         if not lists and filters:
             # Filters alone are a request too: everything that meets them, in catalog order.
             lists["filters"] = [(i.id, 1.0) for i in self.store.items if matches(i, filters)][:depth]
-        return fuse(lists, k=k, hidden=hidden, extra={"bm25": extra}), tuple(lists)
+        return fuse(lists, k=k, hidden=hidden, extra=extra), tuple(lists)
 
     def _by_taste(self, scores: np.ndarray, depth: int, allowed: np.ndarray | None) -> list[tuple[str, float]]:
         """Items that people with these likes like too, best first; ties by row."""

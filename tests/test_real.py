@@ -40,6 +40,11 @@ def test_a_picture_brings_itself_then_its_kin(stamps):
     assert kin.count("animals") >= 3, titles(response)
 
 
+def test_a_picture_with_words_brings_itself_first(stamps):
+    response = stamps.recommend(Query(text="an animal like this", image=MEDIA / "animals-marsupials-koala.png"), k=5)
+    assert response.recommendations[0].id == "animals-marsupials-koala", titles(response)
+
+
 def test_a_spoken_wombat_brings_the_wombat(stamps):
     response = stamps.recommend(Query(audio=MEDIA / "animals-marsupials-wombat_voice.ogg"), k=5)
     assert "wombat" in response.transcript.text.casefold()
