@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eval import commands_catalog, commands_rank, record
+from eval import commands_catalog, commands_rank, commands_talk, record
 from eval.ranking import compare
 from mmllm.errors import MmllmError
 from mmllm.terminal import guarded
@@ -21,6 +21,7 @@ for command in (
     commands_catalog.requests,
     commands_catalog.labels,
     commands_catalog.explanations,
+    commands_talk.simulate,
 ):
     app.command()(command)
 

@@ -14,8 +14,8 @@ from dataclasses import replace
 from mmllm import critiques, measures, mentions, values
 from mmllm.dialogue import Act, State, Turn, as_words
 from mmllm.retrieve import words as stems
-from mmllm.schema import Schema
-from mmllm.spans import CJK
+from mmllm.schema import Schema, key
+from mmllm.spans import CJK, LEAD
 
 POLITE = r"(?:\s*(?:please|now|thanks|thank you|ok|okay|again|then|吧|一下|好吗|谢谢|请))*\W*"
 PATTERNS: tuple[tuple[Act, str], ...] = (
@@ -88,6 +88,13 @@ RUDE = re.compile(
     r"thing))\b"
     r"|傻[瓜逼子]?|笨蛋|白痴|垃圾|滚开?|去死|蠢货?|废物|混蛋|他妈的?"
 )
+GREETING = re.compile(
+    r"^\W*(?:(?:(?:hi+|hello+|hey+|greetings)(?: there| all| again| everyone)?(?=\W*$|\s*[,.!?:]|\s+(?:i|i'm|im|i'd|we|can|could|would|do|"
+    r"does|have|what|how|please|looking|any|is|are|my|good|just|yes)\b)|good (?:morning|afternoon|evening|day)|"
+    r"how(?:'s it going| are (?:you|things))(?: doing)?(?: today)?|nice to meet you|你好|您好)[\s,.!?:，。！？]*)+",
+    re.IGNORECASE,
+)
+"""What a turn may begin with before it says anything."""
 REQUEST = re.compile(r"\b(?:show|find|want|need|looking|give|recommend|suggest|search)\b|找|推荐|想")
 """Beside a rude word, other words are a request only where one of these says so."""
 NARROWS = re.compile(
@@ -99,18 +106,6 @@ MORE_FIRST = re.compile(
     r"^\W*(?:(?:ok|okay|no\s*[,.]|well|show me|give me|find me|i want|any|do you have|got)\W+)*(?:something|anything|"
     r"some|any)?\s*(?:else|other|others|another(?: one)?|different|more)\b(?!\s+(?:like|than|expensive|"
     r"recent|classic|modern|costly))[\s,]*(?:but|that is|ones?)?|^\W*(?:换一个|换个|再来一个|另一个|还有)[，,\s]*"
-)
-LEAD = re.compile(
-    r"^\W*(?:(?:hi|hello|hey|hi there|please|ok|okay|well|yes|yeah|so|and|but|um|hmm|actually|maybe|now|then|i think)\b[\s,!.]*)*"
-    r"(?:(?:can|could|would|will|do) (?:you|i|we) (?:please |maybe )?(?:show|find|recommend|suggest|give|"
-    r"get|have|know|help|see|tell)(?: me| us)?(?: to)?(?: find)?(?: of)?|"
-    r"(?:i|we)(?: am|'m|m|'re| are)? (?:just |really |also )?(?:want|wanna|need|looking for|looking|searching for|"
-    r"after|would like|'d like|d like|like|love|prefer|in the mood for|fancy)(?: to)?(?: (?:see|watch|"
-    r"buy|find|have|get))?|"
-    r"i'?d (?:like|love|prefer)(?: to)?(?: (?:see|watch|buy|find|have|get))?|looking for|show(?: me| us)?|"
-    r"find(?: me| us)?|give(?: me| us)?|recommend(?: me)?|suggest(?: me)?|search(?: for)?|"
-    r"is there|are there|have you got|what about|how about|got|let'?s see|let me see|tell me|make (?:it|them))\b\s*|"
-    r"(?:请|我想要?看?|想要?看?|想找|我要找|给我|帮我找?|有没有|推荐|来|找|我喜欢看?|我要看?|要)(?:一[个部张些本只]|几[个部张本])?"
 )
 GENERIC = frozenset(
     stems(
@@ -139,6 +134,8 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
         text = RUDE.sub(" ", low)
         if not content(text):
             return Turn("rude")
+    if not schema.titles.get(key(text)):  # "Hello, Dolly!" is a film
+        text = GREETING.sub("", text, count=1)
     found = mentions.find(text, schema, state)
     marked = tuple(i for ids in found.marks.values() for i in ids)
     if (about := _about(found, marked, state)) is not None:

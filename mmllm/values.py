@@ -13,7 +13,7 @@ from typing import Literal
 
 from mmllm.dialogue import State
 from mmllm.schema import Attribute, Near, Schema, stems
-from mmllm.spans import CJK, LONGEST, WORD, choose, spans, values_of
+from mmllm.spans import CJK, LEAD, LONGEST, WORD, choose, spans, values_of
 from mmllm.types import Filter, Scalar
 from mmllm.verdicts import M
 
@@ -44,6 +44,7 @@ HEAD_ENDS = re.compile(
     r"holding|wearing|having|has|"
     r"(?:that|which|who)\s+(?!is\b|are\b|looks?\b))\b|⟨"
 )
+SENTENCE = re.compile(r"(?:[^.!?;。！？；]|[.](?=\S))+")
 JOINED = re.compile(r"^\W*(?:or|and|,|/|nor|&|和|或|或者|、|还有)*\W*(?:the |a |an |any |in |或者)*$")
 BY_THEM = re.compile(
     r"(?P<no>\b(?:not|nothing|anything but|nothing else|no more|no films?|none)\s+(?:\w+\s+)?)?\b(?:by|"
@@ -226,14 +227,14 @@ def _filter(name: str, op: Literal["=", "!="], values: tuple[Scalar, ...]) -> Fi
 def _wanted(out: Values, schema: Schema) -> None:
     # "Like ⟨0⟩ but red": what follows the item describes what is wanted.
     text = re.sub(r"⟨\d+⟩\s*,?\s*(?:but|only|just|yet|但是?|不过)", " , ", out.text)
-    end = next((m.start() for m in HEAD_ENDS.finditer(text) if stems(text[: m.start()]) or m[0] == "⟨"), len(text))
+    heads = _heads(text)
     colours = re.compile(r"\b(?:in|that is|that are|which is|is|are|it)\s+(?:\w+\s+)?$|\b(?:in)\s+$")
     by: dict[str, list[tuple[Scalar, int, int]]] = {}
     for start, stop, pairs in spans(text, schema):
         name, value = choose(schema, pairs)
         attribute = schema.attributes[name]
         told = attribute.measures == "colour" and colours.search(text[:start])
-        if (start >= end and not told) or _is_the_thing(text, start, stop, schema, attribute):
+        if (not told and not any(a <= start < b for a, b in heads)) or _is_the_thing(text, start, stop, schema, attribute):
             continue
         by.setdefault(name, []).append((value, start, stop))
         out.taken.update(stems(text[start:stop]))
@@ -246,7 +247,18 @@ def _wanted(out: Values, schema: Schema) -> None:
         else:
             out.filters.append(_filter(name, "=", distinct))
     if schema.near is not None:
-        _near(out, schema, text[:end], schema.near)
+        _near(out, schema, " , ".join(text[a:b] for a, b in heads), schema.near)
+
+
+def _heads(text: str) -> list[tuple[int, int]]:
+    """Where each sentence describes what is asked for: from behind "I would like" to "with", "about" or an item."""
+    out = []
+    for sentence in SENTENCE.finditer(text):
+        lead = LEAD.match(sentence[0])
+        start = sentence.start() + (lead.end() if lead else 0)
+        ends = (m for m in HEAD_ENDS.finditer(text, start, sentence.end()) if stems(text[start : m.start()]) or m[0] == "⟨")
+        out.append((start, next((m.start() for m in ends), sentence.end())))
+    return out
 
 
 def _is_the_thing(text: str, start: int, stop: int, schema: Schema, attribute: Attribute) -> bool:
