@@ -15,7 +15,9 @@ from types import MappingProxyType
 from typing import TypeVar
 
 Key = TypeVar("Key")
-COMMON = frozenset(["the", "and", "for", "with", "from", "part", "movie", "film", "not", "you", "your", "who", "that", "this", "its", "are"])
+COMMON = frozenset(
+    ["the", "and", "for", "with", "from", "part", "movie", "film", "not", "you", "your", "who", "that", "this", "its", "are"]
+)
 SHAPES: Mapping[str, int] = MappingProxyType(
     {
         "likes": 342,

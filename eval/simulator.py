@@ -154,7 +154,7 @@ class Simulator:
         # "More like the second" stands alone: "more like the second, older" would be older than the second.
         others = [o for o in options if o[1].kind != chosen[0][1].kind and "like" not in (o[1].kind, chosen[0][1].kind)]
         if others and self.rng.random() < TOGETHER:
-            first = chosen[0][0].rstrip("?").removesuffix(" please").removesuffix(", please")
+            first = chosen[0][0].rstrip("?").removesuffix("please").rstrip(", ")
             chosen = [(first, chosen[0][1]), self._one(others)]
         words, known = self._remark(shown)
         text = ", ".join(t for t, _ in chosen)

@@ -12,10 +12,12 @@ import unicodedata
 from dataclasses import replace
 
 from mmllm import critiques, measures, mentions, values
-from mmllm.dialogue import Act, State, Turn, as_words
+from mmllm.catalog import matches
+from mmllm.dialogue import Act, State, Turn, as_words, filter_values
 from mmllm.retrieve import words as stems
 from mmllm.schema import Schema, key
 from mmllm.spans import CJK, LEAD
+from mmllm.types import Filter
 
 POLITE = r"(?:\s*(?:please|now|thanks|thank you|ok|okay|again|then|吧|一下|好吗|谢谢|请))*\W*"
 PATTERNS: tuple[tuple[Act, str], ...] = (
@@ -156,7 +158,7 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     if state.words and not fresh:
         # What narrows a request adds its telling words only: "only red ones" adds "red".
         words = " ".join(w for w in words.split() if CJK.search(w) or set(stems(w)) - GENERIC)
-    filters = (*numbers.filters, *slots.filters)
+    filters = (*numbers.filters, *_added(slots.filters, found.text, schema, state))
     told = [as_words(f) for f in filters] + [f"nothing that says “{w}”" for w in slots.avoid]
     turn = Turn(
         words=words if fresh_stems or slots.taken else "",
@@ -186,6 +188,28 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     if rude:
         return Turn("rude")
     return Turn("unclear")
+
+
+ADDS = re.compile(
+    r"\balso\b(?!\s+(?:like|love|enjoy|watch))|\b(?:as well|in addition|at the same time)\b|\btoo\W*$|\btoo\s*[,.;!?]|^\W*(?:and|with some)\b|"
+    r"也(?!喜欢|爱)|并且|同时"
+)
+"""What asks for one thing beside another: "also a comedy", "and a comedy as well"."""
+
+
+def _added(filters: list[Filter], text: str, schema: Schema, state: State) -> list[Filter]:
+    """ "Also a comedy": both the value that stands and the new one, where an item may have several and some item has these."""
+    if not ADDS.search(text):
+        return filters
+    out = []
+    for f in filters:
+        old = tuple(v for o in state.filters if o.attribute == f.attribute and o.op in ("=", "all") for v in filter_values(o))
+        both = tuple(dict.fromkeys((*old, *filter_values(f))))
+        if f.op in ("=", "all") and old and schema.attributes[f.attribute].many:
+            together = Filter(f.attribute, "all", both)
+            f = together if len(both) > 1 and any(matches(i, [together]) for i in schema.items.values()) else f
+        out.append(f)
+    return out
 
 
 def _says(turn: Turn) -> bool:

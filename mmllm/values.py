@@ -18,10 +18,11 @@ from mmllm.types import Filter, Scalar
 from mmllm.verdicts import M
 
 NO = re.compile(
-    r"\b(?:no|not|without|nothing|non|except(?: for)?|but not|avoid|exclude|skip|anything but|rather not|"
+    r"\b(?:not (?:really |so )?(?:a (?:big |huge )?fan of|into|in the mood for|keen on|fond of)|"
+    r"no|not|without|nothing|non|except(?: for)?|but not|avoid|exclude|skip|anything but|rather not|"
     r"hates?|hated|dislike|can'?t stand|"
     r"(?:do not|don'?t|doesn'?t|didn'?t) (?:really )?(?:want|like|need|care for|enjoy|show me|give me|"
-    r"fancy)|not (?:really )?(?:a fan of|into|in the mood for)|"
+    r"fancy)|"
     r"never|too|less|sick of|tired of|enough of)\s+"
     r"(?:(?:any|a|an|more|too|with|about|of|the|in|that is|that are|which is|to see|see|really|so|very|"
     r"much|for|movies?|films?|ones?|things|something|anything)\s+)*"
@@ -43,6 +44,10 @@ HEAD_ENDS = re.compile(
     r"\b(?:with|of|in|on|for|at|to|near|under|about|around|featuring|where|who|whose|while|when|like|from|"
     r"holding|wearing|having|has|"
     r"(?:that|which|who)\s+(?!is\b|are\b|looks?\b))\b|⟨"
+)
+# Between two values of one item: "romantic comedy", "comedies and dramas", "a comedy that is also a western".
+BOTH = re.compile(
+    r"[\s-]*|\W*and\W*|\W*(?:films?|movies?|ones?|things?)?\W*(?:(?:that|which) (?:is|are)|that's|but|and)?\W*also\W*(?:an?\W+)?"
 )
 SENTENCE = re.compile(r"(?:[^.!?;。！？；]|[.](?=\S))+")
 JOINED = re.compile(r"^\W*(?:or|and|,|/|nor|&|和|或|或者|、|还有)*\W*(?:the |a |an |any |in |或者)*$")
@@ -241,7 +246,7 @@ def _wanted(out: Values, schema: Schema) -> None:
     for name, found in by.items():
         distinct = tuple(dict.fromkeys(v for v, _, _ in found))
         gaps = [text[a[2] : b[1]] for a, b in zip(found, found[1:], strict=False)]
-        both = schema.attributes[name].many and len(distinct) > 1 and all(not g.strip(" -") or g.strip() == "and" for g in gaps)
+        both = schema.attributes[name].many and len(distinct) > 1 and all(BOTH.fullmatch(g) for g in gaps)
         if both and any(set(distinct) <= set(values_of(i, name)) for i in schema.items.values()):
             out.filters.append(Filter(name, "all", distinct))
         else:
