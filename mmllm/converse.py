@@ -218,7 +218,8 @@ class Conversation:
         return self.recommender.present(self.query(state), ids)
 
     def _seen(self, state: State, ids: tuple[str, ...]) -> State:
-        return replace(state, shown=tuple(dict.fromkeys((*state.shown, *ids))))
+        """What is on the screen, and what the person named as a model ("like Heat"), need not be shown again."""
+        return replace(state, shown=tuple(dict.fromkeys((*state.shown, *state.similar, *ids))))
 
     def like(self, id_: str) -> None:
         """Remember a like; it takes a dislike of the same item back."""

@@ -199,7 +199,7 @@ def _bounded(old: tuple[Filter, ...], new: tuple[Filter, ...]) -> list[Filter]:
         beside = [o for o in new if o.attribute == f.attribute and o.op in BOUNDS] if f.op in BOUNDS else []
         side = [o for o in beside if o.op in BOUNDS[f.op]]
         span = {o.op: _number(o) for o in beside}
-        if set(span) == {">=", "<="} and span[">="] >= 1000 and span["<="] - span[">="] <= 9:
+        if {">=", "<="} <= set(span) and span[">="] >= 1000 and span["<="] - span[">="] <= 9:
             finer = [o for o in old if o.attribute == f.attribute and o.op in ("<", ">") and o.op in BOUNDS[f.op]]
             side += [o for o in finer if span[">="] < _number(o) < span["<="]]
         if not side or f == min(side, key=_left):

@@ -22,6 +22,8 @@ ORDINALS = {
 }
 DIGITS = {c: n for n, c in enumerate("一二三四五六七八九十", start=1)} | {"两": 2}
 COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5, "couple": 2}
+LONGEST = 16
+"""Words in the longest title that is looked for."""
 THING = r"(?:one|item|film|movie|picture|stamp|drawing|result|option|suggestion|book|product)s?"
 COUNTED = r"(?:个|個|部|张|張|本|件|幅|首|款|只|部电影|部片子)?"
 ORDINAL = re.compile(
@@ -129,7 +131,7 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
     talked_about = bool(ALL_ABOUT.search(text.lower()))
     out, position, n = [], 0, 0
     while n < len(tokens):
-        for size in range(min(12, len(tokens) - n), 0, -1):
+        for size in range(min(LONGEST, len(tokens) - n), 0, -1):
             span = tokens[n : n + size]
             words = text[span[0].start() : span[-1].end()]
             ids = _dated_as(schema.titles.get(key(words), ()), words, text[span[-1].end() :], schema)

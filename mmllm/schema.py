@@ -261,12 +261,17 @@ def title_forms(title: str) -> tuple[str, ...]:
 
     >>> title_forms("Clock, The (1994)")
     ('the clock (1994)', 'the clock', 'clock (1994)', 'clock')
+    >>> title_forms("Clock (Montre, La)")
+    ('clock', 'la montre')
     """
     plain = re.sub(r"\s+", " ", title).strip().rstrip(".!? ").casefold()
     found = re.fullmatch(r"(.*?)(\s*\(\d{4}\))?", plain)
     name, year = (found[1], (found[2] or "").strip()) if found else (plain, "")
     if turned := re.fullmatch(r"(.*), (the|a|an|le|la|les|der|die|das)", name):
         name = f"{turned[2]} {turned[1]}"
+    if other := re.fullmatch(r"(.+?)\s*\((?:a\.?k\.?a\.? )?([^()]*[^\W\d]{3}[^()]*)\)", name):
+        # Other names stand in brackets: each is a title too.
+        return tuple(dict.fromkeys(f for n in (other[1], other[2]) for f in title_forms(f"{n} {year}")))
     bare = re.sub(r"^(the|a|an) ", "", name)
     whole = [f"{n} {year}".strip() for n in (name, bare)]
     return tuple(dict.fromkeys(f for f in (whole[0], name, whole[1], bare) if f))

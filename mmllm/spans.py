@@ -10,6 +10,7 @@ from mmllm.types import Item, Scalar
 
 WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 CJK = re.compile("[\u3400-\u9fff]")
+THING = re.compile(r"(?:film|movie|one|picture|item)s?")
 LONGEST = 4
 """Words in the longest value that is looked for."""
 # What a request begins with: no part of what is asked for.
@@ -87,7 +88,7 @@ def _in_a_title(
     own = stems(phrase)
     if len(own) != 1 or any(schema.attributes[name].measures == "colour" for name, _ in pairs):
         return False
-    for word in beside:
+    for word in (w for w in beside if not THING.fullmatch(w[0])):  # "a children film" is a wish, whatever films are called so
         other = stems(word[0])
         pair = (*other, *own) if word.start() < start else (*own, *other)
         if len(pair) == 2 and pair in schema.pairs:

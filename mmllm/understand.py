@@ -100,8 +100,9 @@ GREETING = re.compile(
 REQUEST = re.compile(r"\b(?:show|find|want|need|looking|give|recommend|suggest|search)\b|找|推荐|想")
 """Beside a rude word, other words are a request only where one of these says so."""
 NARROWS = re.compile(
-    r"^\W*(?:(?:ok|okay|yes|no|well|hmm|great|nice|good)\W+)*(?:but|and|also|only|just|with|in|make (?:it|"
+    r"(?:^|[.!?;]\s)\W*(?:(?:ok|okay|yes|no|well|hmm|great|nice|good)\W+)*(?:but|and|also|only|just|with|in|make (?:it|"
     r"them)|plus|still|rather|preferably|maybe|even|more|less|instead|or|但是?|不过|还要|而且|只要|也要|最好|要)(?![a-z])"
+    r"|\b(?:it|they|this|that) (?:should|must|has to|have to|needs? to|ought to) (?:\w+ )?(?:be|have)\b"
     r"|\b(?:too|as well|instead|though|also|only|please)\W*$|(?:的|一点|一些|也行)\W*$"
 )
 MORE_FIRST = re.compile(

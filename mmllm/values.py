@@ -51,6 +51,10 @@ BOTH = re.compile(
 )
 SENTENCE = re.compile(r"(?:[^.!?;。！？；]|[.](?=\S))+")
 JOINED = re.compile(r"^\W*(?:or|and|,|/|nor|&|和|或|或者|、|还有)*\W*(?:the |a |an |any |in |或者)*$")
+# "Not a drama, a comedy please": behind a comma an article, or "please", begins what is wanted; "not a drama, a comedy or a western" goes on.
+WISH = re.compile(r"\W*,\W*(?:(?:and|but)\s+)?(?:also\s+)?an?\s+$")
+OR = re.compile(r"(?:\s+(?:films?|movies?|ones?))?\W*(?:or|nor)\b")
+ASKED = re.compile(r"(?:\s+(?:films?|movies?|ones?|things?))?\W*(?:please|instead|too|as well)\b")
 BY_THEM = re.compile(
     r"(?P<no>\b(?:not|nothing|anything but|nothing else|no more|no films?|none)\s+(?:\w+\s+)?)?\b(?:by|"
     r"from|of|with)\s+(?:the\s+same\s+(?P<role>director|author|artist|writer|maker|designer|actor|brand|"
@@ -203,6 +207,13 @@ def _refused(out: Values, schema: Schema) -> None:
                 between = out.text[end:position]
                 if position < end or (found and not JOINED.match(between)) or (not found and between.strip()):
                     continue
+                if (
+                    found
+                    and WISH.match(between)
+                    and not OR.match(out.text, stop)
+                    or ("," in between and ASKED.match(out.text, stop))
+                ):
+                    break
                 found.append(choose(schema, pairs))
                 end = stop
             if found:
