@@ -76,12 +76,12 @@ def simulate(
     }
     kept = {}
     for name in chosen:
-        started = time.monotonic()
+        started, worked = time.monotonic(), time.process_time()
         kept[name] = [
             simulation.play(p, reading, simulation.SYSTEMS[name](recommender, k), turns=turns, seed=seed) for p in people
         ]
-        seconds = round(time.monotonic() - started, 1)
-        row = result["systems"][name] = {"seconds": seconds} | simulation.summary(kept[name], turns=turns)
+        spent = {"seconds": round(time.monotonic() - started, 1), "cpu_seconds": round(time.process_time() - worked, 1)}
+        row = result["systems"][name] = spent | simulation.summary(kept[name], turns=turns)
         result["cases"][name] = [int(p.found > 0) for p in kept[name]]
         typer.echo(f"{name}: {json.dumps({k: v for k, v in row.items() if k != 'critiques'})}")
     recommender.close()

@@ -102,6 +102,7 @@ REQUEST = re.compile(r"\b(?:show|find|want|need|looking|give|recommend|suggest|s
 NARROWS = re.compile(
     r"(?:^|[.!?;]\s)\W*(?:(?:ok|okay|yes|no|well|hmm|great|nice|good)\W+)*(?:but|and|also|only|just|with|in|make (?:it|"
     r"them)|plus|still|rather|preferably|maybe|even|more|less|instead|or|但是?|不过|还要|而且|只要|也要|最好|要)(?![a-z])"
+    r"|,\s*(?:and|but|also|maybe|plus)\s+(?:something|anything)\b"
     r"|\b(?:it|they|this|that) (?:should|must|has to|have to|needs? to|ought to) (?:\w+ )?(?:be|have)\b"
     r"|\b(?:too|as well|instead|though|also|only|please)\W*$|(?:的|一点|一些|也行)\W*$"
 )
@@ -148,14 +149,16 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     them = base or marked or ((state.focus,) if state.focus in schema.items else ()) or state.listed
     rest = MORE_FIRST.sub(" ", found.text)
     numbers = measures.read(rest, schema)
+    said_of_numbers = len(numbers.filters)
     critiques.read(numbers, schema, found.marks, state.listed)
+    of_the_list = len(numbers.filters) > said_of_numbers  # "newer" is said of what is on the list: the subject stands
     slots = values.read(numbers.text, schema, state, found.marks, them)
     similar = said.get("similar", ())
     if not similar and re.search(r"\b(?:the )?same(?: one| thing)?,?\s+(?:but|only|in)\b|一样的?[，,]?\s*但", rest):
         similar = them[:1]
     words = _words(slots.text)
     fresh_stems = [s for s in content(slots.text) if s not in slots.taken]
-    fresh = bool(fresh_stems) and not NARROWS.search(found.text) and not MORE_FIRST.match(found.text)
+    fresh = bool(fresh_stems) and not of_the_list and not NARROWS.search(found.text) and not MORE_FIRST.match(found.text)
     if state.words and not fresh:
         # What narrows a request adds its telling words only: "only red ones" adds "red".
         words = " ".join(w for w in words.split() if CJK.search(w) or set(stems(w)) - GENERIC)
@@ -192,7 +195,7 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
 
 
 ADDS = re.compile(
-    r"\balso\b(?!\s+(?:like|love|enjoy|watch))|\b(?:as well|in addition|at the same time)\b|\btoo\W*$|\btoo\s*[,.;!?]|^\W*(?:and|with some)\b|"
+    r"\balso\b(?!\s+(?:like|love|enjoy|watch))|\b(?:as well|in addition|at the same time)\b|\btoo\W*$|\btoo\s*[,.;!?]|^\W*(?:and|with)\b|"
     r"也(?!喜欢|爱)|并且|同时"
 )
 """What asks for one thing beside another: "also a comedy", "and a comedy as well"."""
@@ -288,7 +291,8 @@ def _answer(low: str, state: State, schema: Schema) -> Turn | None:
 
 def content(text: str) -> list[str]:
     """The stems that say something of what is wanted."""
-    return [s for s in stems(re.sub(r"⟨\d+⟩", " ", LEAD.sub(" ", text))) if s not in GENERIC]
+    clauses = re.split(r"[,.;!?，。；！？]", re.sub(r"⟨\d+⟩", " ", text))
+    return [s for clause in clauses for s in stems(LEAD.sub(" ", clause, count=1)) if s not in GENERIC]
 
 
 def _words(text: str) -> str:

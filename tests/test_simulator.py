@@ -286,7 +286,10 @@ def test_the_command_writes_figures_and_no_titles(tiny, tmp_path):
     index, out, told = tmp_path / "shop-index", tmp_path / "found.json", tmp_path / "told.jsonl"
     build_index(shop, index, preset="tiny")
     asked = ["simulate", str(index), "-o", str(out), "--split", "leave-last-out", "-k", "2", "--turns", "3"]
-    ran = CliRunner().invoke(cli.app, [*asked, "--count", "6", "--thing", "thing", "--transcripts", str(told)])
+    ran = CliRunner().invoke(
+        cli.app,
+        [*asked, "--count", "6", "--thing", "thing", "--transcripts", str(told), "--systems", ",".join(simulation.SYSTEMS)],
+    )
     assert ran.exit_code == 0, ran.output
     text = out.read_text()
     found = json.loads(text)
