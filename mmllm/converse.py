@@ -12,7 +12,7 @@ from typing import Any
 
 from mmllm import settings, talk
 from mmllm.catalog import resolve_filters
-from mmllm.dialogue import QUIET, Question, State, Turn, step, where
+from mmllm.dialogue import QUIET, Question, State, Turn, filter_values, step, where
 from mmllm.errors import QueryError
 from mmllm.explain import explain
 from mmllm.media import load_audio
@@ -132,7 +132,7 @@ class Conversation:
         """The request of a state, without what is hidden."""
         refused = set(state.disliked)
         liked = tuple(dict.fromkeys((*state.liked, *(i for i in state.similar if i not in refused))))
-        values = [str(v) for f in state.filters if f.op in ("=", "in", "all") for v in talk.values(f) if isinstance(v, str)]
+        values = [str(v) for f in state.filters if f.op in ("=", "in", "all") for v in filter_values(f) if isinstance(v, str)]
         said = set(stems(state.words))
         # Filters narrow; their words also rank what is left, and are there to be given as a reason.
         text = " ".join((state.words, *(v for v in values if not set(stems(v)) <= said))).strip()
@@ -218,7 +218,8 @@ class Conversation:
         return self.recommender.present(self.query(state), ids)
 
     def _seen(self, state: State, ids: tuple[str, ...]) -> State:
-        return replace(state, shown=tuple(dict.fromkeys((*state.shown, *ids))))
+        """What is on the screen, and what the person named as a model ("like Heat"), need not be shown again."""
+        return replace(state, shown=tuple(dict.fromkeys((*state.shown, *state.similar, *ids))))
 
     def like(self, id_: str) -> None:
         """Remember a like; it takes a dislike of the same item back."""

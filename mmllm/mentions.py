@@ -22,6 +22,8 @@ ORDINALS = {
 }
 DIGITS = {c: n for n, c in enumerate("一二三四五六七八九十", start=1)} | {"两": 2}
 COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5, "couple": 2}
+LONGEST = 16
+"""Words in the longest title that is looked for."""
 THING = r"(?:one|item|film|movie|picture|stamp|drawing|result|option|suggestion|book|product)s?"
 COUNTED = r"(?:个|個|部|张|張|本|件|幅|首|款|只|部电影|部片子)?"
 ORDINAL = re.compile(
@@ -129,7 +131,7 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
     talked_about = bool(ALL_ABOUT.search(text.lower()))
     out, position, n = [], 0, 0
     while n < len(tokens):
-        for size in range(min(12, len(tokens) - n), 0, -1):
+        for size in range(min(LONGEST, len(tokens) - n), 0, -1):
             span = tokens[n : n + size]
             words = text[span[0].start() : span[-1].end()]
             ids = _dated_as(schema.titles.get(key(words), ()), words, text[span[-1].end() :], schema)
@@ -138,7 +140,11 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
                 end += (said.end() if (said := YEAR.match(text[end:])) else 0) or (text[end : end + 1] == ")" and "(" in words)
                 out += [
                     text[position : span[0].start()],
-                    mark(_one_of(ids, words, state, unclear), text[span[0].start() : end], _dated(words) or talked_about),
+                    mark(
+                        _one_of(ids, words, state, unclear),
+                        text[span[0].start() : end],
+                        talked_about or _dated(words) or YEAR.match(text[span[-1].end() :]) is not None,
+                    ),
                 ]
                 position, n = end, n + size
                 break
@@ -159,8 +165,7 @@ def _dated_as(ids: tuple[str, ...], words: str, behind: str, schema: Schema) -> 
     said = YEAR.match(behind)
     if said is None or _dated(words):
         return ids
-    near = {str(int(said[1]) + n) for n in (-1, 0, 1)}
-    return tuple(i for i in ids if (found := YEAR.search(schema.items[i].title)) and found[1] in near)
+    return tuple(i for i in ids if (year := schema.year(i)) is not None and abs(year - int(said[1])) <= 1)
 
 
 def _is_title(words: str, text: str, start: int, end: int, schema: Schema, *, shouted: bool) -> bool:

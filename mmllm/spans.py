@@ -10,8 +10,22 @@ from mmllm.types import Item, Scalar
 
 WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 CJK = re.compile("[\u3400-\u9fff]")
+THING = re.compile(r"(?:film|movie|one|picture|item)s?")
 LONGEST = 4
 """Words in the longest value that is looked for."""
+# What a request begins with: no part of what is asked for.
+LEAD = re.compile(
+    r"^\W*(?:(?:hi|hello|hey|hi there|please|ok|okay|well|yes|yeah|so|and|but|um|hmm|actually|maybe|now|then|i think)\b[\s,!.]*)*"
+    r"(?:(?:can|could|would|will|do) (?:you|i|we) (?:please |maybe )?(?:show|find|recommend|suggest|give|"
+    r"get|have|know|help|see|tell)(?: me| us)?(?: to)?(?: find)?(?: of)?|"
+    r"(?:i|we)(?: am|'m|m|'re| are)? (?:just |really |also )?(?:want|wanna|need|looking for|looking|searching for|"
+    r"after|would like|'d like|d like|like|love|prefer|in the mood for|fancy)(?: to)?(?: (?:see|watch|"
+    r"buy|find|have|get))?|"
+    r"i'?d (?:like|love|prefer)(?: to)?(?: (?:see|watch|buy|find|have|get))?|looking for|show(?: me| us)?|"
+    r"find(?: me| us)?|give(?: me| us)?|recommend(?: me)?|suggest(?: me)?|search(?: for)?|"
+    r"is there|are there|have you got|what about|how about|got|let'?s see|let me see|tell me|make (?:it|them))\b\s*|"
+    r"(?:请|我想要?看?|想要?看?|想找|我要找|给我|帮我找?|有没有|推荐|来|找|我喜欢看?|我要看?|要)(?:一[个部张些本只]|几[个部张本])?"
+)
 # What is said of something that was seen asks for nothing: "it was really funny", "is it scary?".
 TOLD = re.compile(
     r"(?:^|[.,;!?]|\b(?:and|but|because|yes|oh|so|think|thought|though|maybe))\s*(?:it|that|this|he|she|they)"
@@ -74,7 +88,7 @@ def _in_a_title(
     own = stems(phrase)
     if len(own) != 1 or any(schema.attributes[name].measures == "colour" for name, _ in pairs):
         return False
-    for word in beside:
+    for word in (w for w in beside if not THING.fullmatch(w[0])):  # "a children film" is a wish, whatever films are called so
         other = stems(word[0])
         pair = (*other, *own) if word.start() < start else (*own, *other)
         if len(pair) == 2 and pair in schema.pairs:

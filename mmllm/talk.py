@@ -24,11 +24,6 @@ CHOICES = 12
 """An attribute with more values than this makes no question that a person could answer."""
 
 
-def values(f: Filter) -> tuple[Scalar, ...]:
-    """The filter's values as a tuple."""
-    return f.value if isinstance(f.value, tuple) else (f.value,)
-
-
 def something(query: Query) -> bool:
     """True if there is anything to search by."""
     return bool(query.text or query.image is not None or query.audio is not None or query.liked or query.where)

@@ -13,15 +13,16 @@ from typing import Literal
 
 from mmllm.dialogue import State
 from mmllm.schema import Attribute, Near, Schema, stems
-from mmllm.spans import CJK, LONGEST, WORD, choose, spans, values_of
+from mmllm.spans import CJK, LEAD, LONGEST, WORD, choose, spans, values_of
 from mmllm.types import Filter, Scalar
 from mmllm.verdicts import M
 
 NO = re.compile(
-    r"\b(?:no|not|without|nothing|non|except(?: for)?|but not|avoid|exclude|skip|anything but|rather not|"
+    r"\b(?:not (?:really |so )?(?:a (?:big |huge )?fan of|into|in the mood for|keen on|fond of)|"
+    r"no|not|without|nothing|non|except(?: for)?|but not|avoid|exclude|skip|anything but|rather not|"
     r"hates?|hated|dislike|can'?t stand|"
     r"(?:do not|don'?t|doesn'?t|didn'?t) (?:really )?(?:want|like|need|care for|enjoy|show me|give me|"
-    r"fancy)|not (?:really )?(?:a fan of|into|in the mood for)|"
+    r"fancy)|"
     r"never|too|less|sick of|tired of|enough of)\s+"
     r"(?:(?:any|a|an|more|too|with|about|of|the|in|that is|that are|which is|to see|see|really|so|very|"
     r"much|for|movies?|films?|ones?|things|something|anything)\s+)*"
@@ -44,7 +45,16 @@ HEAD_ENDS = re.compile(
     r"holding|wearing|having|has|"
     r"(?:that|which|who)\s+(?!is\b|are\b|looks?\b))\b|⟨"
 )
+# Between two values of one item: "romantic comedy", "comedies and dramas", "a comedy that is also a western".
+BOTH = re.compile(
+    r"[\s-]*|\W*and\W*|\W*(?:films?|movies?|ones?|things?)?\W*(?:(?:that|which) (?:is|are)|that's|but|and)?\W*also\W*(?:an?\W+)?"
+)
+SENTENCE = re.compile(r"(?:[^.!?;。！？；]|[.](?=\S))+")
 JOINED = re.compile(r"^\W*(?:or|and|,|/|nor|&|和|或|或者|、|还有)*\W*(?:the |a |an |any |in |或者)*$")
+# "Not a drama, a comedy please": behind a comma an article, or "please", begins what is wanted; "not a drama, a comedy or a western" goes on.
+WISH = re.compile(r"\W*,\W*(?:(?:and|but)\s+)?(?:also\s+)?an?\s+$")
+OR = re.compile(r"(?:\s+(?:films?|movies?|ones?))?\W*(?:or|nor)\b")
+ASKED = re.compile(r"(?:\s+(?:films?|movies?|ones?|things?))?\W*(?:please|instead|too|as well)\b")
 BY_THEM = re.compile(
     r"(?P<no>\b(?:not|nothing|anything but|nothing else|no more|no films?|none)\s+(?:\w+\s+)?)?\b(?:by|"
     r"from|of|with)\s+(?:the\s+same\s+(?P<role>director|author|artist|writer|maker|designer|actor|brand|"
@@ -197,6 +207,13 @@ def _refused(out: Values, schema: Schema) -> None:
                 between = out.text[end:position]
                 if position < end or (found and not JOINED.match(between)) or (not found and between.strip()):
                     continue
+                if (
+                    found
+                    and WISH.match(between)
+                    and not OR.match(out.text, stop)
+                    or ("," in between and ASKED.match(out.text, stop))
+                ):
+                    break
                 found.append(choose(schema, pairs))
                 end = stop
             if found:
@@ -226,27 +243,38 @@ def _filter(name: str, op: Literal["=", "!="], values: tuple[Scalar, ...]) -> Fi
 def _wanted(out: Values, schema: Schema) -> None:
     # "Like ⟨0⟩ but red": what follows the item describes what is wanted.
     text = re.sub(r"⟨\d+⟩\s*,?\s*(?:but|only|just|yet|但是?|不过)", " , ", out.text)
-    end = next((m.start() for m in HEAD_ENDS.finditer(text) if stems(text[: m.start()]) or m[0] == "⟨"), len(text))
+    heads = _heads(text)
     colours = re.compile(r"\b(?:in|that is|that are|which is|is|are|it)\s+(?:\w+\s+)?$|\b(?:in)\s+$")
     by: dict[str, list[tuple[Scalar, int, int]]] = {}
     for start, stop, pairs in spans(text, schema):
         name, value = choose(schema, pairs)
         attribute = schema.attributes[name]
         told = attribute.measures == "colour" and colours.search(text[:start])
-        if (start >= end and not told) or _is_the_thing(text, start, stop, schema, attribute):
+        if (not told and not any(a <= start < b for a, b in heads)) or _is_the_thing(text, start, stop, schema, attribute):
             continue
         by.setdefault(name, []).append((value, start, stop))
         out.taken.update(stems(text[start:stop]))
     for name, found in by.items():
         distinct = tuple(dict.fromkeys(v for v, _, _ in found))
         gaps = [text[a[2] : b[1]] for a, b in zip(found, found[1:], strict=False)]
-        both = schema.attributes[name].many and len(distinct) > 1 and all(not g.strip(" -") or g.strip() == "and" for g in gaps)
+        both = schema.attributes[name].many and len(distinct) > 1 and all(BOTH.fullmatch(g) for g in gaps)
         if both and any(set(distinct) <= set(values_of(i, name)) for i in schema.items.values()):
             out.filters.append(Filter(name, "all", distinct))
         else:
             out.filters.append(_filter(name, "=", distinct))
     if schema.near is not None:
-        _near(out, schema, text[:end], schema.near)
+        _near(out, schema, " , ".join(text[a:b] for a, b in heads), schema.near)
+
+
+def _heads(text: str) -> list[tuple[int, int]]:
+    """Where each sentence describes what is asked for: from behind "I would like" to "with", "about" or an item."""
+    out = []
+    for sentence in SENTENCE.finditer(text):
+        lead = LEAD.match(sentence[0])
+        start = sentence.start() + (lead.end() if lead else 0)
+        ends = (m for m in HEAD_ENDS.finditer(text, start, sentence.end()) if stems(text[start : m.start()]) or m[0] == "⟨")
+        out.append((start, next((m.start() for m in ends), sentence.end())))
+    return out
 
 
 def _is_the_thing(text: str, start: int, stop: int, schema: Schema, attribute: Attribute) -> bool:

@@ -25,7 +25,11 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
         # Questions and conditions state nothing of the person.
-        ("nothing", rf"\b(?:did|do|have|are|has) (?:you|u|ya)\b[^⟨.!;]*?{LIST}"),
+        (
+            "nothing",
+            r"\b(?:did|do|have|are|has) (?:you|u|ya)\b(?!\s+(?:know|have|got|recommend|suggest)\b[^⟨.!?;]*\b(?:like|similar|as)\b)"
+            rf"[^⟨.!?;]*?{LIST}",
+        ),
         (
             "nothing",
             rf"\b(?:haven'?t|have not|hasn'?t|never|didn'?t|did not|not)\s+(?:(?:yet|even|actually)\s+)?(?:saw|"
