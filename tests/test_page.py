@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import socket
 import threading
-import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-if CHROMIUM is None:
-    pytest.skip("no Chromium on the path: apt-get install chromium", allow_module_level=True)
-
-from mmllm import Recommender, catalog  # noqa: E402 - after the reasons to skip
-from mmllm.build import build_index  # noqa: E402
-from mmllm.lm import LanguageModel  # noqa: E402
-from mmllm.profile import Profiles  # noqa: E402
-from mmllm.speech import Heard  # noqa: E402
-from mmllm.types import Item, Segment, Transcript  # noqa: E402
-from mmllm.ui import open_page  # noqa: E402
-from tests.conftest import make_shop, tiny_preset  # noqa: E402
+from mmllm import Recommender, catalog
+from mmllm.build import build_index
+from mmllm.lm import LanguageModel
+from mmllm.profile import Profiles
+from mmllm.speech import Heard
+from mmllm.types import Item, Segment, Transcript
+from tests.browsing import RATE, chips, chromium, record, reply, say, served, titles, upload, visits, write_voice
+from tests.conftest import make_shop, tiny_preset
 
 AXE = os.environ.get("MMLLM_AXE")
 HOSTILE = "A <img src=x onerror=window.hacked=1> {{value}} ${window.hacked=1} [x](javascript:alert(1))"
 SPOKEN = "a red apple"
-WAIT = 20_000
 
 
 class Whisper:
@@ -45,16 +36,11 @@ class Whisper:
 
 
 @pytest.fixture(scope="module")
-def tone(tmp_path_factory):
-    """Two seconds of a tone: what Chromium's fake microphone plays."""
-    file = tmp_path_factory.mktemp("voice") / "voice.wav"
-    samples = (np.sin(np.arange(2 * 48_000) * 2 * np.pi * 440 / 48_000) * 20_000).astype("<i2")
-    with wave.open(str(file), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(48_000)
-        out.writeframes(samples.tobytes())
-    return file
+def browser(tmp_path_factory):
+    """Chromium, whose microphone plays a tone."""
+    tone = np.sin(np.arange(2 * RATE) * 2 * np.pi * 440 / RATE) * 0.6
+    with chromium(write_voice(tmp_path_factory.mktemp("voice") / "voice.wav", tone)) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -70,73 +56,15 @@ def address(tiny_weights, tmp_path_factory):
         build_index(shop, folder / "index", preset="tiny")
         recommender = Recommender.load(folder / "index", weight=0.0)
         patch.setitem(recommender.encoders.__dict__, "whisper", Whisper())
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        app, local, _ = open_page(recommender, port=port, block=False)
-        yield local
-        app.get_blocks().close()
+        with served(recommender) as local:
+            yield local
         recommender.close()
-
-
-@pytest.fixture(scope="module")
-def browser(tone):
-    """Chromium, whose microphone plays the tone."""
-    fake = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={tone}"]
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *fake])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
 def visit(browser, address):
-    """Open the page as a new visitor: `visit(locale="zh-CN")`. No error may reach the browser's console."""
-    contexts, errors = [], []
-
-    def go(**settings):
-        context = browser.new_context(**({"viewport": {"width": 1280, "height": 1000}, "permissions": ["microphone"]} | settings))
-        context.set_default_timeout(WAIT)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda e: errors.append(str(e)))
-        page.goto(address)
-        page.locator("h1 + p").wait_for()
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert errors == []
-
-
-def say(page, text):
-    """Type a request and wait for the end of its reply."""
-    page.locator("textarea").first.fill(text)
-    page.locator("textarea").first.press("Enter")
-    return reply(page, text)
-
-
-def reply(page, asked):
-    """The last reply, once it has stopped growing, to a request that is on the page."""
-    page.locator(".message.user", has_text=asked).last.wait_for()
-    bot = page.locator(".message.bot").last
-    said = ""
-    for _ in range(100):
-        page.wait_for_timeout(200)
-        now = bot.inner_text().strip()
-        if now == said and now not in ("", "…"):
-            return said
-        said = now
-    raise AssertionError(f"no end of the reply: {said!r}")
-
-
-def titles(page):
-    return [t.split(". ", 1)[1] for t in page.locator(".card:visible h3").all_inner_texts()]
-
-
-def chips(page):
-    return [t.strip() for t in page.locator(".chips label:visible").all_inner_texts()]
+    with visits(browser, address) as go:
+        yield go
 
 
 def test_typing_fills_cards_chips_and_stages(visit):
@@ -162,19 +90,14 @@ def test_a_picture_is_uploaded_and_shared_with_the_words(visit, tmp_path):
     from PIL import Image
 
     Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
-    page.locator("input[type=file]").first.set_input_files(tmp_path / "red.png")
-    page.locator(".thumbnail-item img, .thumbnails img").first.wait_for()
+    upload(page, tmp_path / "red.png")
     assert "I found 5" in say(page, "something like this")
     assert "your picture" in chips(page) and page.locator(".message.user img").count() == 1
 
 
 def test_a_voice_is_recorded_and_understood(visit):
     page = visit()
-    page.get_by_role("button", name="Record audio").click()
-    page.get_by_role("button", name="Start recording").click()
-    page.wait_for_timeout(1500)
-    page.get_by_role("button", name="Stop recording").click()
-    page.wait_for_timeout(1000)
+    record(page)
     page.locator("textarea").first.press("Enter")
     page.locator(".message.bot", has_text=SPOKEN).wait_for()
     assert set(titles(page)) == {"A red apple", "A red hammer"} and "colour red" in chips(page)
