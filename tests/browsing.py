@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
 import wave
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from eval.bench_page import CHROMIUM
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 if CHROMIUM is None:
     pytest.skip("no Chromium on the path: apt-get install chromium", allow_module_level=True)
@@ -27,19 +26,6 @@ def write_voice(file, samples):
         out.setframerate(RATE)
         out.writeframes((np.asarray(samples) * 32_000).astype("<i2").tobytes())
     return file
-
-
-@contextmanager
-def served(recommender):
-    """The page's address, for as long as it is needed."""
-    from mmllm.ui import open_page
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    app, local, _ = open_page(recommender, port=port, block=False)
-    yield local
-    app.get_blocks().close()
 
 
 @contextmanager

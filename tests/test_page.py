@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval.bench_page import measure, served
 from mmllm import Recommender, catalog
 from mmllm.build import build_index
 from mmllm.lm import LanguageModel
 from mmllm.profile import Profiles
 from mmllm.speech import Heard
 from mmllm.types import Item, Segment, Transcript
-from tests.browsing import RATE, chips, chromium, record, reply, say, served, titles, upload, visits, write_voice
+from tests.browsing import RATE, chips, chromium, record, reply, say, titles, upload, visits, write_voice
 from tests.conftest import make_shop, tiny_preset
 
 AXE = os.environ.get("MMLLM_AXE")
@@ -164,6 +165,11 @@ def test_stop_ends_a_reply_and_keeps_its_cards(visit, monkeypatch):
     page.get_by_role("button", name="Retry").click()
     page.locator(".message.bot", has_text="its kind is").wait_for()
     assert page.locator(".message.user").count() == 1
+
+
+def test_cards_come_before_words(visit):
+    for turn in measure(visit(), ("a tool", "a red fruit")):
+        assert 0 < turn["cards"] <= turn["words"] <= turn["end"] and "I found" in turn["said"]
 
 
 def test_two_cards_are_compared(visit):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import soxr
 
+from eval.bench_page import served
 from mmllm import settings
 from mmllm.errors import WeightsError
 from mmllm.media import load_audio
-from tests.browsing import RATE, chips, chromium, record, reply, say, served, titles, upload, visits, write_voice
+from tests.browsing import RATE, chips, chromium, record, reply, say, titles, upload, visits, write_voice
 from tests.conftest import STAMPS
 
 pytestmark = pytest.mark.real
