@@ -42,13 +42,14 @@ class Ask:
 
 @dataclass(frozen=True)
 class Session:
-    """A visitor: the state of their talk, their profile if they want one, and what `retry` goes back to."""
+    """A visitor: the state of their talk, their profile if they want one, what `retry` goes back to, and whether it was refused."""
 
     state: State = field(default_factory=State)
     lang: str = "en"
     profile: Profile | None = None
     asked: Ask | None = None
     earlier: State = field(default_factory=State)
+    refused: bool = False
 
     @property
     def last(self) -> Response:
@@ -68,9 +69,9 @@ def answer(recommender: Recommender, session: Session, ask: Ask) -> Iterator[tup
         response = _respond(talk, ask)
     except MmllmError as error:
         log.info("turn refused: %s", error)
-        yield replace(session, asked=ask, earlier=session.state), say("refused", session.lang, error)
+        yield replace(session, asked=ask, earlier=session.state, refused=True), say("refused", session.lang, error)
         return
-    after = replace(session, state=talk.state, asked=ask, earlier=session.state)
+    after = replace(session, state=talk.state, asked=ask, earlier=session.state, refused=False)
     yield after, "…"
     said = ""
     for piece in talk.reply(response):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -25,6 +26,8 @@ HOSTILE = "<img src=x onerror=alert(1)> {{value}} ${alert(1)} `x`"
 
 
 class Files:
+    pictures = True
+
     def picture(self, item):
         return f"gradio_api/file={item.image}" if item.image else None
 
@@ -157,6 +160,24 @@ def test_catalog_text_is_text_in_all_that_is_shown():
         assert HOSTILE in read.text and not re.search(r"\{\{|\$\{|`", html)
         assert {t for t, _ in read.tags} & {"script"} == set() and not any("onerror" in a for _, a in read.tags)
         assert all(a["src"].startswith("gradio_api/file=") and a["alt"] for t, a in read.tags if t == "img")
+
+
+def test_a_catalog_without_pictures_keeps_no_place_for_them():
+    item = Item("x", "A kettle")
+    files = Files()
+    assert say("no_picture", "en") in grid([item], files, "en")
+    files.pictures = False
+    assert (
+        grid([item], files, "en")
+        == "<ul class='grid'><li><h3 title='A kettle'><bdi>A kettle</bdi></h3><p class='facts'></p></li></ul>"
+    )
+
+
+def test_a_picture_that_is_gone_is_none(recommender):
+    item = next(i for i in recommender.store.items if i.image)
+    (Path(recommender.store.manifest.catalog) / item.image).unlink()
+    with gr.Blocks():
+        assert Page(recommender).files.picture(item) is None
 
 
 def test_a_span_of_a_recording_plays_from_its_second():
