@@ -22,6 +22,9 @@ from mmllm.ui_session import CARDS, Ask, Session
 from mmllm.ui_style import CSS, LABELS, SAVE, THEME
 from mmllm.ui_text import language, of_critique, of_part, say
 
+UPLOADS = (600, 3600)
+"""Every so many seconds, what visitors uploaded or recorded longer than so many seconds ago is deleted; all of it when the page ends."""
+
 
 def serve(index: Path, *, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> Any:
     """Load the index and open the page."""
@@ -51,7 +54,7 @@ def open_page(recommender: Recommender, *, host: str = "127.0.0.1", port: int = 
 
 def build(recommender: Recommender) -> gr.Blocks:
     """The page over one recommender; every visitor has a session of their own."""
-    with gr.Blocks(title="mmllm", analytics_enabled=False) as page:
+    with gr.Blocks(title="mmllm", analytics_enabled=False, delete_cache=UPLOADS) as page:
         Page(recommender).connect(page)
     return page
 

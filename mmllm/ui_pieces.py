@@ -72,7 +72,9 @@ class Files:
 
     def sound(self, file: str) -> str:
         """The address of a recording."""
-        return _address(str(self.keeper.move_resource_to_block_cache(self._inside(file))))
+        path = str(self.keeper.move_resource_to_block_cache(self._inside(file)))
+        self.keeper.keep_in_cache.add(path)  # it is the catalog's: uploads are deleted after a while, a card may stand for longer
+        return _address(path)
 
     def _thumbnail(self, relative: str) -> str | None:
         try:
