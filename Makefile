@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
-.PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-encode eval-encoders eval clean
+.PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-page bench-encode eval-encoders eval clean
 .PHONY: train-general eval-general movies train-movies eval-movies
 
 setup: $(VENV)/.installed
@@ -54,6 +54,10 @@ bench-rerank: weights
 
 bench-turn: stamps
 	$(BIN)/python -m eval.bench_turn $(INDEX)
+
+bench-page: stamps
+	$(BIN)/pip install --quiet playwright
+	$(BIN)/python -m eval.bench_page $(INDEX)
 
 bench-encode: stamps
 	$(BIN)/python -m eval.bench_encode $(STAMPS) --out eval/results/bench_encode.json

@@ -136,7 +136,8 @@ class Conversation:
         said = set(stems(state.words))
         # Filters narrow; their words also rank what is left, and are there to be given as a reason.
         text = " ".join((state.words, *(v for v in values if not set(stems(v)) <= said))).strip()
-        return Query(text or None, state.image, state.sound, liked, state.disliked, where(state.filters))
+        similar = tuple(i for i in state.similar if i not in state.liked)
+        return Query(text or None, state.image, state.sound, liked, state.disliked, where(state.filters), similar=similar)
 
     def _search(self, turn: Turn, state: State) -> tuple[Response, State]:
         schema = self.recommender.schema

@@ -76,8 +76,9 @@ def _words(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
     for name, value in item.attributes.items():
         values = value if isinstance(value, tuple) else (value,)
         for single in values:
-            shared = [s for s in words(str(single)) if s in asked and s not in told]
-            if shared:
+            stems = words(str(single))
+            shared = [s for s in stems if s in asked and s not in told]
+            if shared and (name != NAMES or _named(stems, asked)):
                 told.update(shared)
                 rows.append(Evidence("attribute", name, str(single)))
                 if name == NAMES:
@@ -86,6 +87,16 @@ def _words(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
     if shared:
         rows.append(Evidence("words", "text", ", ".join(asked[s] for s in shared)))
     return rows
+
+
+ARTICLES = frozenset(["un", "une", "le", "la", "les", "der", "die", "das", "ein", "eine", "el", "los", "las", "uno", "una"])
+
+
+def _named(stems: list[str], asked: Mapping[str, str]) -> bool:
+    """True if a name in some language was said: half of it at least, since languages share words ("plus"), or any of a Chinese one."""
+    telling = set(stems) - ARTICLES
+    said = [s for s in telling if s in asked]
+    return bool(said) and (2 * len(said) >= len(telling) or any(s >= "\u3040" for s in said))
 
 
 def _filtered(payload: Payload, query: Query, encoded: EncodedQuery) -> list[Evidence]:
@@ -140,7 +151,7 @@ def _vectors(store: Store, row: int, encoded: EncodedQuery) -> list[Evidence]:
 
 
 def _neighbours(store: Store, row: int, query: Query) -> list[Evidence]:
-    """The liked item that is nearest in the fused space, if it is near."""
+    """The liked item, or the one that was only referred to, that is nearest in the fused space, if it is near."""
     liked = [r for r in store.rows(list(query.liked)) if r != row]
     if not liked:
         return []
@@ -148,7 +159,9 @@ def _neighbours(store: Store, row: int, query: Query) -> list[Evidence]:
     best = int(np.argmax(similarity))
     if similarity[best] < CLOSE:
         return []
-    return [Evidence("neighbour", store.items[liked[best]].id, store.items[liked[best]].title, weight=float(similarity[best]))]
+    item = store.items[liked[best]]
+    kind = "similar" if item.id in query.similar else "neighbour"
+    return [Evidence(kind, item.id, item.title, weight=float(similarity[best]))]
 
 
 def _people(store: Store, row: int, query: Query) -> list[Evidence]:
@@ -187,6 +200,8 @@ def template(title: str, rows: Sequence[Evidence]) -> str:
             parts.append(f"it sounds like {e.name} ({e.value})")
         elif e.kind == "neighbour":
             parts.append(f"it is close to “{e.value}”, which you liked")
+        elif e.kind == "similar":
+            parts.append(f"it is like “{e.value}”, which you asked about")
         elif e.kind == "people":
             parts.append(f"people who liked “{e.value}” liked it too")
     if not parts:
@@ -209,6 +224,8 @@ def facts(rows: Iterable[Evidence]) -> str:
             lines.append(f"its picture seems to show {e.value}")
         elif e.kind == "neighbour":
             lines.append(f"it is close to {e.value}, which you liked")
+        elif e.kind == "similar":
+            lines.append(f"it is like {e.value}, which you asked about")
         elif e.kind == "people":
             lines.append(f"people who liked {e.value} liked it too")
     return "; ".join(lines)
@@ -227,7 +244,7 @@ def supported(sentence: str, title: str, rows: Sequence[Evidence]) -> list[str]:
         if e.kind != "modality":
             # "title" is no fact of a match in the title: "its title is fruit" would pass.
             name = (
-                {"words": "description", "caption": "seems", "people": "people liked"}.get(e.kind, e.name)
+                {"words": "description", "caption": "seems", "people": "people liked", "similar": "asked"}.get(e.kind, e.name)
                 if e.name != "title"
                 else ""
             )

@@ -20,6 +20,7 @@ FORGOTTEN_BUT_KEPT = "The request is forgotten; what you like and know is kept u
 NOTHING_YET = "Nothing was shown yet. What are you looking for?"
 ASK_BACK = "Noted. What are you looking for?"
 ALL_SEEN = "You have seen all that fits. Say “again” to see the last list, “undo” to go back, or “start over”."
+EXAMPLE_CHARS = 60
 CHOICES = 12
 """An attribute with more values than this makes no question that a person could answer."""
 
@@ -222,8 +223,8 @@ def examples(recommender: Recommender) -> list[str]:
     file = Path(recommender.store.manifest.catalog) / EXAMPLES
     if file.is_file():
         return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()][:6]
-    items = recommender.store.items
-    return [f"something like {item.title}" for item in items[:: max(1, len(items) // 4)][:4]]
+    short = [item.title for item in recommender.store.items if len(item.title) <= EXAMPLE_CHARS]
+    return [f"something like {title}" for title in short[:: max(1, len(short) // 4)][:4]]
 
 
 def _for_example(recommender: Recommender) -> str:

@@ -89,7 +89,8 @@ class Query:
     `image` is a path, bytes or a PIL picture; `audio` a path, bytes, (sample rate in Hz, samples [n] or [n, channels]), or a `speech.Heard`,
     whose words are then taken to be in `text` already.
     `liked` and `disliked` are item ids. `where` maps an attribute to a value, a list of values (any of them), or
-    an {operator: value} such as {">=": 1990}; `in`, `all` and `!=` take lists. `exclude` are ids not to be shown again.
+    an {operator: value} such as {">=": 1990}; `in`, `all` and `!=` take lists. `exclude` are ids not to be shown again. `similar` are those
+    of `liked` that were only referred to ("like the second"): a reason does not say that they were liked.
     """
 
     text: str | None = None
@@ -99,6 +100,7 @@ class Query:
     disliked: Sequence[str] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
     exclude: Sequence[str] = ()
+    similar: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ class Ranked:
 class Evidence:
     """A row of fact that an explanation may use.
 
-    kind: attribute (one the request names), words, transcript, caption, picture, meaning, sound, neighbour, people (who liked the same);
+    kind: attribute (one the request names), words, transcript, caption, picture, meaning, sound, neighbour (near to what was liked),
+    similar (near to what was referred to), people (who liked the same);
     fact (an attribute the request does not name), title, modality.
     `weight` is a similarity in [-1, 1] or a share in [0, 1]; `start`/`end` are seconds into `file`.
     """

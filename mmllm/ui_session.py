@@ -13,6 +13,7 @@ from uuid import uuid4
 from mmllm.converse import Conversation
 from mmllm.dialogue import State
 from mmllm.errors import MmllmError, ProfileError
+from mmllm.media import load_image
 from mmllm.parts import Part
 from mmllm.profile import KINDS, Profile, Profiles
 from mmllm.recommend import Recommender
@@ -22,6 +23,8 @@ from mmllm.ui_text import say
 log = logging.getLogger(__name__)
 CARDS = 5
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+KEPT_PIXELS = 1024
+"""The longer side of a visitor's picture in their talk; encoders look at less."""
 TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -42,13 +45,14 @@ class Ask:
 
 @dataclass(frozen=True)
 class Session:
-    """A visitor: the state of their talk, their profile if they want one, and what `retry` goes back to."""
+    """A visitor: the state of their talk, their profile if they want one, what `retry` goes back to, and whether it was refused."""
 
     state: State = field(default_factory=State)
     lang: str = "en"
     profile: Profile | None = None
     asked: Ask | None = None
     earlier: State = field(default_factory=State)
+    refused: bool = False
 
     @property
     def last(self) -> Response:
@@ -68,9 +72,9 @@ def answer(recommender: Recommender, session: Session, ask: Ask) -> Iterator[tup
         response = _respond(talk, ask)
     except MmllmError as error:
         log.info("turn refused: %s", error)
-        yield replace(session, asked=ask, earlier=session.state), say("refused", session.lang, error)
+        yield replace(session, asked=ask, earlier=session.state, refused=True), say("refused", session.lang, error)
         return
-    after = replace(session, state=talk.state, asked=ask, earlier=session.state)
+    after = replace(session, state=talk.state, asked=ask, earlier=session.state, refused=False)
     yield after, "…"
     said = ""
     for piece in talk.reply(response):
@@ -88,7 +92,12 @@ def _respond(talk: Conversation, ask: Ask) -> Response:
         return talk.turn(where={ask.critique.attribute: {ask.critique.op: ask.critique.value}})
     picture = next((f for f in ask.files if Path(f).suffix.lower() in IMAGES), None)
     sound = next((f for f in ask.files if Path(f).suffix.lower() not in IMAGES), None)
-    return talk.turn(ask.text, image=picture, audio=sound)
+    if picture is None:
+        return talk.turn(ask.text, audio=sound)
+    # The talk holds the picture itself: its file is deleted after a while.
+    image = load_image(picture)
+    image.thumbnail((KEPT_PIXELS, KEPT_PIXELS))
+    return talk.turn(ask.text, image=image, audio=sound)
 
 
 def mark(recommender: Recommender, session: Session, n: int, kind: str) -> Session:

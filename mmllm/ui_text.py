@@ -84,6 +84,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "kind_meaning": ("meaning", "含义"),
     "kind_sound": ("sound", "声音"),
     "kind_neighbour": ("close to what you liked", "与您喜欢的相近"),
+    "kind_similar": ("like what you asked about", "与您所问的相似"),
     "kind_people": ("liked by the same people", "同样的人也喜欢"),
     "kind_fact": ("the catalog says", "目录记载"),
     "kind_title": ("title", "标题"),
