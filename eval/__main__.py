@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from eval import baselines, content, metrics, neural
+from eval import baselines, content, metrics, neural, slots
 from eval.machine import machine
 from eval.ranking import TIES, compare, measure, summary, tune
 from mmllm import interactions
@@ -372,6 +372,9 @@ def table(results: Annotated[list[Path], typer.Argument(help="Results of `rank`.
             cells = [f"{row['ndcg@10']:.4f} [{low:.4f}, {high:.4f}]", *(f"{row[n]:.4f}" for n in names[1:])]
             settings = row.get("settings") or {k: row[k] for k in ("base", "depth", "weight") if k in row}
             typer.echo(f"| {system} | " + " | ".join(cells) + " | " + " ".join(f"{k}={v}" for k, v in settings.items()) + " |")
+
+
+app.command(name="slots")(guarded(slots.command))
 
 
 if __name__ == "__main__":

@@ -145,6 +145,18 @@ def interval(values: np.ndarray, *, seed: int = 17, rounds: int = 2000, level: f
     return float(np.quantile(means, (1 - level) / 2)), float(np.quantile(means, (1 + level) / 2))
 
 
+def ratio_interval(
+    part: np.ndarray, whole: np.ndarray, *, seed: int = 17, rounds: int = 2000, level: float = 0.95
+) -> tuple[float, float]:
+    """Bootstrap interval of sum(part) / sum(whole) over cases (percentiles). part, whole: [C] counts; draws without a whole are left out."""
+    rng = np.random.default_rng(seed)
+    drawn = [rng.integers(len(whole), size=len(whole)) for _ in range(rounds)]
+    ratios = [part[d].sum() / total for d in drawn if (total := whole[d].sum())]
+    if not ratios:
+        raise ValueError("nothing to take a share of")
+    return float(np.quantile(ratios, (1 - level) / 2)), float(np.quantile(ratios, (1 + level) / 2))
+
+
 def paired_p(a: np.ndarray, b: np.ndarray, *, seed: int = 17, rounds: int = 10_000) -> float:
     """Two-sided paired permutation test of mean(a - b) = 0 by random signs."""
     difference = a - b
