@@ -138,16 +138,29 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
                 end += (said.end() if (said := YEAR.match(text[end:])) else 0) or (text[end : end + 1] == ")" and "(" in words)
                 out += [
                     text[position : span[0].start()],
-                    mark(_one_of(ids, words, state, unclear), text[span[0].start() : end], _dated(words) or talked_about),
+                    mark(
+                        _one_of(ids, words, state, unclear),
+                        text[span[0].start() : end],
+                        talked_about or _dated(words) or YEAR.match(text[span[-1].end() :]) is not None,
+                    ),
                 ]
                 position, n = end, n + size
                 break
         else:
             n += 1
-    return "".join(out) + text[position:]
+
+    def unknown(found: re.Match[str]) -> str:
+        unclear.append(f"“{found[0]}”: this catalog has no such title")
+        return mark((), found[0], True)
+
+    return DATED.sub(unknown, "".join(out) + text[position:])
 
 
 YEAR = re.compile(r"\s*\((\d{4})\)")
+# Words with capitals before a year: a title that the catalog does not have.
+DATED = re.compile(
+    r"(?:(?:[A-Z0-9][\w'’.:&!,-]*|[Tt]he|of|and|in|an?|to|on|for|with|at|from)\s+)*[A-Z0-9][\w'’.:&!-]*\s*\((?:18|19|20)\d\d\)"
+)
 
 
 def _dated(words: str) -> bool:
@@ -159,8 +172,7 @@ def _dated_as(ids: tuple[str, ...], words: str, behind: str, schema: Schema) -> 
     said = YEAR.match(behind)
     if said is None or _dated(words):
         return ids
-    near = {str(int(said[1]) + n) for n in (-1, 0, 1)}
-    return tuple(i for i in ids if (found := YEAR.search(schema.items[i].title)) and found[1] in near)
+    return tuple(i for i in ids if (year := schema.year(i)) is not None and abs(year - int(said[1])) <= 1)
 
 
 def _is_title(words: str, text: str, start: int, end: int, schema: Schema, *, shouted: bool) -> bool:

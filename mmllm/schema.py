@@ -41,6 +41,9 @@ PEOPLE = (
     "brand",
     "导演",
 )
+FREE_VALUES = 60
+"""An attribute with more values than this that most items lack holds free words (tags of users): as a filter it would hide what nobody
+happened to tag, so no word of a turn is one of its values. They are searched as words."""
 MANY_VALUES = 400
 """An attribute with more values than this, each on its own item, is a text of the items and not a choice of the person."""
 
@@ -92,7 +95,7 @@ class Schema:
         attributes = {n: a for n, a in attributes.items() if a.values}
         forms: dict[tuple[str, ...], list[tuple[str, Scalar]]] = {}
         for a in attributes.values():
-            if a.kind == "text":
+            if a.kind == "text" and not _is_free(items, a):
                 for value in a.values:
                     forms.setdefault(plain(str(value)), []).append((a.name, value))
         titles: dict[str, list[str]] = {}
@@ -134,6 +137,15 @@ class Schema:
                 return pairs
         return ()
 
+    def year(self, id_: str) -> int | None:
+        """The year of an item: the one in its title, or its attribute."""
+        item = self.items[id_]
+        if found := re.search(r"\((\d{4})\)\s*$", item.title):
+            return int(found[1])
+        dates = self.measuring("year")
+        value = item.attributes.get(dates.name) if dates else None
+        return int(value) if isinstance(value, (int, float)) else None
+
     def knows(self, stem: str) -> bool:
         """True if any item says the word."""
         return any(stem in said for said in self.stems.values())
@@ -141,15 +153,16 @@ class Schema:
 
 # Words for values that catalogs spell otherwise, in English and Chinese; used only where the catalog has the value.
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    **{w: ("horror",) for w in ("scary", "frightening", "恐怖片", "恐怖")},
-    **{w: ("comedy",) for w in ("funny", "hilarious", "comedies", "喜剧片", "喜剧", "搞笑")},
+    **{w: ("horror",) for w in ("scary", "spooky", "frightening", "恐怖片", "恐怖")},
+    **{w: ("comedy",) for w in ("funny", "hilarious", "comedies", "comedic", "喜剧片", "喜剧", "搞笑")},
     **{w: ("romance", "romantic") for w in ("romantic", "romances", "爱情片", "爱情")},
     **{w: ("science fiction", "sci-fi") for w in ("sci-fi", "scifi", "sci fi", "science fiction", "科幻片", "科幻")},
     **{w: ("documentary",) for w in ("documentaries", "纪录片")},
     **{w: ("drama",) for w in ("dramas", "剧情片")},
-    **{w: ("thriller",) for w in ("thrilling", "suspenseful", "惊悚片")},
+    **{w: ("thriller",) for w in ("thrilling", "suspense", "suspenseful", "惊悚片")},
     **{w: ("crime",) for w in ("犯罪片",)},
-    **{w: ("animation",) for w in ("animated", "cartoons", "动画片", "动画")},
+    **{w: ("animation",) for w in ("animated", "cartoon", "cartoons", "anime", "动画片", "动画")},
+    **{w: ("children",) for w in ("children's", "childrens", "kid", "kids", "kids'", "family", "family-friendly", "儿童片")},
     **{w: ("western",) for w in ("westerns", "西部片")},
     **{w: ("adventure",) for w in ("冒险片",)},
     **{w: ("grey", "gray") for w in ("gray", "grey", "灰色", "灰")},
@@ -274,6 +287,10 @@ def _attribute(items: tuple[Item, ...], name: str, kind: str) -> Attribute:
         _measures(name, kind),
         any(isinstance(i.attributes.get(name), tuple) and len(i.attributes[name]) > 1 for i in items),  # type: ignore[arg-type]
     )
+
+
+def _is_free(items: tuple[Item, ...], a: Attribute) -> bool:
+    return len(a.values) > FREE_VALUES and 2 * sum(a.name in i.attributes for i in items) < len(items)
 
 
 def _measures(name: str, kind: str) -> str:

@@ -15,7 +15,7 @@ from mmllm import critiques, measures, mentions, values
 from mmllm.dialogue import Act, State, Turn, as_words
 from mmllm.retrieve import words as stems
 from mmllm.schema import Schema
-from mmllm.spans import CJK
+from mmllm.spans import CJK, GENERIC
 
 POLITE = r"(?:\s*(?:please|now|thanks|thank you|ok|okay|again|then|吧|一下|好吗|谢谢|请))*\W*"
 PATTERNS: tuple[tuple[Act, str], ...] = (
@@ -112,19 +112,6 @@ LEAD = re.compile(
     r"is there|are there|have you got|what about|how about|got|let'?s see|let me see|tell me|make (?:it|them))\b\s*|"
     r"(?:请|我想要?看?|想要?看?|想找|我要找|给我|帮我找?|有没有|推荐|来|找|我喜欢看?|我要看?|要)(?:一[个部张些本只]|几[个部张本])?"
 )
-GENERIC = frozenset(
-    stems(
-        "film films movie movies item items stamp stamps picture pictures thing things stuff one ones recommend recommendation suggest "
-        "suggestion good great nice best really maybe know watch see look kind kinds type sort also too else more other another but only just "
-        "instead then though still with please so very much bit little lot there here what which who how something anything everything "
-        "ok okay yes no not again about after already rather isn't aren't less long max our do does did am "
-        "was were will get got go let make take love enjoy fan than same as all both today tonight now "
-        "actually well new idea ideas option cool fine hi hello thanks thank if at by into not don't didn't i'm i'd it's that's help hello day "
-        "电影 片 部 看 想 要 个 点 一点 什么 有什么 推荐 好 好看 的 但 但是 也 只 只要 那 这 找 来 些 片子 吗 啊 吧 谢 谢谢 一部 一些 还 还要 再"
-    )
-)
-
-
 def understand(text: str, schema: Schema, state: State) -> Turn:
     """One turn in words -> its slots. Never fails: what it cannot read is told in `Turn.unclear`, or left in `Turn.words`."""
     text = unicodedata.normalize("NFKC", text).replace("’", "'").strip()

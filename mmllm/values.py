@@ -13,7 +13,8 @@ from typing import Literal
 
 from mmllm.dialogue import State
 from mmllm.schema import Attribute, Near, Schema, stems
-from mmllm.spans import CJK, LONGEST, WORD, choose, spans, values_of
+from mmllm.clauses import asking
+from mmllm.spans import CJK, GENERIC, LONGEST, WORD, choose, spans, values_of
 from mmllm.types import Filter, Scalar
 from mmllm.verdicts import M
 
@@ -80,6 +81,7 @@ def read(text: str, schema: Schema, state: State, marks: Mapping[int, tuple[str,
     """Everything but numbers. `base` is what "him" and "the same" are about where no item is named."""
     out = Values(text)
     _forget(out, schema)
+    out.text = asking(out.text)
     _people(out, schema, marks, base)
     _same(out, schema, marks, base)
     _refused(out, schema)
@@ -210,7 +212,7 @@ def _refused(out: Values, schema: Schema) -> None:
                 and (word := WORD.match(out.text, hit.end()))
             ):
                 stem = stems(word[0])
-                if len(stem) == 1 and schema.knows(stem[0]) and not re.match(r"\W*⟨", out.text[word.end() :]):
+                if len(stem) == 1 and stem[0] not in GENERIC and schema.knows(stem[0]) and not re.match(r"\W*⟨", out.text[word.end() :]):
                     out.avoid.append(stem[0])
                     out.text = _cut(out.text, hit.start(), word.end())
                     start, named = hit.start(), spans(out.text, schema)

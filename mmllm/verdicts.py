@@ -78,7 +78,7 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("known", rf"(?:看过|见过|已经有|有了|读过|知道)了?\s*{LIST}|{LIST}\s*(?:我)?(?:已经)?(?:看过|见过|有了|读过)了?"),
         (
             "known",
-            rf"\b(?:have|'ve|already|just|i|we|ive)\s+(?:already |just |both |also |even |only |recently )*(?:seen|"
+            rf"\b(?:have|'ve|already|just|i|we|ive)\s+(?:already |just |both |also |even |only |recently )*(?:seen|did see|"
             rf"saw|watched|read|own|got|owned|know)\s+(?:already\s+)?{SOFT}{LIST}",
         ),
         ("known", rf"\b(?:seen|watched|saw)\s+{SOFT}{LIST}"),

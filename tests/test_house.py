@@ -47,6 +47,7 @@ ORDER = [
     "mentions",
     "measures",
     "critiques",
+    "clauses",
     "spans",
     "values",
     "understand",
