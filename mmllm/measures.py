@@ -52,7 +52,12 @@ DECADE = re.compile(
     rf"|(?P<cjk>(?:19|20)?\d0|{'|'.join(CHINESE)})\s*年代"
 )
 BETWEEN = tuple(
-    re.compile(p) for p in (rf"\b(?:between|from)\s+{A}\s*(?:and|to|-|–|until)\s*{B}", rf"{A}\s*(?:到|至|-|–)\s*{B}(?:之间)?")
+    re.compile(p)
+    for p in (
+        rf"\b(?:between|from)\s+{A}\s*(?:and|to|-|–|until)\s*{B}",
+        rf"{A}\s*(?:到|至|-|–)\s*{B}(?:之间)?",
+        r"\b(?:in|from|of)\s+(?P<a>(?:1[89]|20)\d\d)\s*(?:or|and|,)\s*(?P<b>(?:1[89]|20)\d\d)\b",
+    )
 )
 AT_MOST = (
     "budget (?:is|of)|no (?:more|longer|later) than|not (?:more|longer|later|over|above) (?:than )?|at most|"
@@ -167,6 +172,12 @@ REFUSED = re.compile(
 )
 
 
+OF_A_FILM = re.compile(
+    r"\b(?:it|that|this|they|which|⟨\d+⟩)\s+(?:just |only |already |first )?(?:came out|(?:was|is) (?:made|released|from))\s*$"
+)
+"""What is told of an item asks for nothing: "it came out in 2017"."""
+
+
 def whole(value: float) -> int | float:
     """A number without its ".0"."""
     return int(value) if value == int(value) else value
@@ -201,7 +212,10 @@ def _use(
             found.text = found.text[:start] + " " + found.text[hit.end() :]
             return
         conditions = [(OPPOSITE[o], v) for o, v in conditions]
+    told = OF_A_FILM.search(found.text[:start])
     found.text = found.text[:start] + " " + found.text[hit.end() :]
+    if told:
+        return
     if isinstance(attribute, str):
         found.unclear.append(f"“{hit[0].strip()}”: this catalog has no {attribute}")
         return

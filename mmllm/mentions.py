@@ -32,7 +32,7 @@ ORDINAL = re.compile(
     rf"|第\s*([一二三四五六七八九十]|\d{{1,2}}){COUNTED}|(最后一){COUNTED})"
 )
 SEVERAL = re.compile(
-    rf"\b(?:the\s+)?first\s+(two|three|four|five|couple|\d)(?:\s+{THING})?\b|\bboth(?:\s+of\s+them)?\b|"
+    rf"\b(?:the\s+)?first\s+(two|three|four|five|couple|\d)(?:\s+{THING})?\b|\bboth(?:\s+of\s+them)?\b(?!\s+of\s+(?:the|his|her|their)\b)|"
     rf"\b(?:all\s+of\s+)?(?:these|those)(?:\s+{THING})?\b"
     rf"|\ball\s+of\s+them\b|\bnone\s+of\s+(?:these|those|them)\b|\bthem\s+all\b|前\s*([两二三四五]|\d)\s*{COUNTED}|这些|那些|它们"
 )
@@ -46,6 +46,11 @@ ONE = re.compile(
     r"(\b(?:that|this|it)\b)(?=\s*(?:$|[.,;!?，。]|(?:but|and|a lot|very|too|already|again|so|only|though|either|before)\b))"
     r"|()([这那][个個部张本件幅](?:电影|片子)?|它)"
 )
+# "That's a good one" speaks of an item, "that's a good idea" does not; "I was no fan" is said of it.
+THATS = re.compile(
+    r"\b(that|it|this)'?s\s+(?=(?:such )?(?:an?|the|my|one of my)\s+(?:[\w-]+\s+){0,3}(?:one|movie|film|classic|favou?rites?)\b)"
+)
+NO_FAN = re.compile(r"\b(?:was|am|'m) ?(?:n't|not) (?:really )?(?:an? )?(?:big |huge |much of a )?fan\b(?!\s+of)")
 SUPERLATIVES: dict[str, tuple[str, Callable[..., str]]] = {
     **{w: ("price", min) for w in ("cheapest", "least expensive", "最便宜的")},
     **{w: ("price", max) for w in ("most expensive", "dearest", "最贵的")},
@@ -228,7 +233,9 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
     def several(found: re.Match[str]) -> str:
         count = found[1] or found[2]
         if not count:
-            ids = listed[:2] if found[0].startswith("both") else listed
+            here = re.findall(r"⟨(\d+)⟩", found.string[: found.start()])
+            named = tuple(i for n in here for i in marks[int(n)][0]) if len(here) > 1 else ()
+            ids = named or (listed[:2] if found[0].startswith("both") else listed)
         else:
             ids = listed[: COUNTS.get(count) or DIGITS.get(count) or int(count)]
         if not ids:
@@ -254,6 +261,7 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
             return found[0]
         return mark((pick(known, key=lambda i: schema.items[i].attributes[attribute.name]),), found[0], True)
 
+    text = NO_FAN.sub(r"\g<0> of it", THATS.sub(r"\1 is ", text))
     text = SUPERLATIVE.sub(most, text)
     text = SEVERAL.sub(several, text)
     text = ORDINAL.sub(ordinal, text)

@@ -12,6 +12,8 @@ WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 CJK = re.compile("[\u3400-\u9fff]")
 GENERIC = frozenset(
     stems(
+        "late lately recent recently favorite favorites favourite favourites few similar name choose mind think oh seen heard guess weekend "
+        "interested choice choices actor actors actress plot yeah sure "
         "film films movie movies item items stamp stamps picture pictures thing things stuff one ones recommend recommendation suggest "
         "suggestion good great nice best really maybe know watch see look kind kinds type sort also too else more other another but only just "
         "instead then though still with please so very much bit little lot there here what which who how something anything everything "
@@ -82,14 +84,16 @@ def spans(text: str, schema: Schema) -> list[tuple[int, int, tuple[tuple[str, Sc
 def _in_a_title(
     beside: list[re.Match[str]], phrase: str, start: int, schema: Schema, pairs: tuple[tuple[str, Scalar], ...]
 ) -> bool:
-    """ "Star wars" is no wish for war: the value stands in a title with the very word beside it. A colour may: "a red hammer", and so may one beside another value."""
+    """ "Star wars" is no wish for war: the value stands in a title with the very word beside it. A colour may: "a red hammer".
+    "A horror movie" and "a romantic comedy" are wishes, whatever films are called so.
+    """
     own = stems(phrase)
     if len(own) != 1 or any(schema.attributes[name].measures == "colour" for name, _ in pairs):
         return False
     for word in beside:
         other = stems(word[0])
         if set(other) <= GENERIC or schema.value(word[0]):
-            continue  # "a horror movie" is a wish, whatever films are called so
+            continue
         pair = (*other, *own) if word.start() < start else (*own, *other)
         if len(pair) == 2 and pair in schema.pairs:
             return True

@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import replace
 
 from mmllm import critiques, measures, mentions, values
+from mmllm.clauses import LEAD
 from mmllm.dialogue import Act, State, Turn, as_words
 from mmllm.retrieve import words as stems
 from mmllm.schema import Schema
@@ -90,6 +91,7 @@ RUDE = re.compile(
 )
 REQUEST = re.compile(r"\b(?:show|find|want|need|looking|give|recommend|suggest|search)\b|找|推荐|想")
 """Beside a rude word, other words are a request only where one of these says so."""
+ROMCOM = re.compile(r"\brom[- ]?coms?\b", re.IGNORECASE)
 NARROWS = re.compile(
     r"^\W*(?:(?:ok|okay|yes|no|well|hmm|great|nice|good)\W+)*(?:but|and|also|only|just|with|in|make (?:it|"
     r"them)|plus|still|rather|preferably|maybe|even|more|less|instead|or|但是?|不过|还要|而且|只要|也要|最好|要)(?![a-z])"
@@ -100,21 +102,11 @@ MORE_FIRST = re.compile(
     r"some|any)?\s*(?:else|other|others|another(?: one)?|different|more)\b(?!\s+(?:like|than|expensive|"
     r"recent|classic|modern|costly))[\s,]*(?:but|that is|ones?)?|^\W*(?:换一个|换个|再来一个|另一个|还有)[，,\s]*"
 )
-LEAD = re.compile(
-    r"^\W*(?:(?:hi|hello|hey|hi there|please|ok|okay|well|yes|yeah|so|and|but|um|hmm|actually|maybe|now|then|i think)\b[\s,!.]*)*"
-    r"(?:(?:can|could|would|will|do) (?:you|i|we) (?:please |maybe )?(?:show|find|recommend|suggest|give|"
-    r"get|have|know|help|see|tell)(?: me| us)?(?: to)?(?: find)?(?: of)?|"
-    r"(?:i|we)(?: am|'m|m|'re| are)? (?:just |really |also )?(?:want|wanna|need|looking for|looking|searching for|"
-    r"after|would like|'d like|d like|like|love|prefer|in the mood for|fancy)(?: to)?(?: (?:see|watch|"
-    r"buy|find|have|get))?|"
-    r"i'?d (?:like|love|prefer)(?: to)?(?: (?:see|watch|buy|find|have|get))?|looking for|show(?: me| us)?|"
-    r"find(?: me| us)?|give(?: me| us)?|recommend(?: me)?|suggest(?: me)?|search(?: for)?|"
-    r"is there|are there|have you got|what about|how about|got|let'?s see|let me see|tell me|make (?:it|them))\b\s*|"
-    r"(?:请|我想要?看?|想要?看?|想找|我要找|给我|帮我找?|有没有|推荐|来|找|我喜欢看?|我要看?|要)(?:一[个部张些本只]|几[个部张本])?"
-)
+
+
 def understand(text: str, schema: Schema, state: State) -> Turn:
     """One turn in words -> its slots. Never fails: what it cannot read is told in `Turn.unclear`, or left in `Turn.words`."""
-    text = unicodedata.normalize("NFKC", text).replace("’", "'").strip()
+    text = ROMCOM.sub("romantic comedy", unicodedata.normalize("NFKC", text).replace("’", "'").strip())
     low = text.lower()
     if state.question is not None and (answer := _answer(low, state, schema)) is not None:
         return answer

@@ -7,13 +7,13 @@ the search. What is no value of the catalog is never made one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mmllm.clauses import LEAD, asking
 from mmllm.dialogue import State
 from mmllm.schema import Attribute, Near, Schema, stems
-from mmllm.clauses import asking
 from mmllm.spans import CJK, GENERIC, LONGEST, WORD, choose, spans, values_of
 from mmllm.types import Filter, Scalar
 from mmllm.verdicts import M
@@ -22,7 +22,7 @@ NO = re.compile(
     r"\b(?:no|not|without|nothing|non|except(?: for)?|but not|avoid|exclude|skip|anything but|rather not|"
     r"hates?|hated|dislike|can'?t stand|"
     r"(?:do not|don'?t|doesn'?t|didn'?t) (?:really )?(?:want|like|need|care for|enjoy|show me|give me|"
-    r"fancy)|not (?:really )?(?:a fan of|into|in the mood for)|"
+    r"fancy|involve|have|contain|include)|aren'?t|isn'?t|not (?:really )?(?:a fan of|into|in the mood for)|"
     r"never|too|less|sick of|tired of|enough of)\s+"
     r"(?:(?:any|a|an|more|too|with|about|of|the|in|that is|that are|which is|to see|see|really|so|very|"
     r"much|for|movies?|films?|ones?|things|something|anything)\s+)*"
@@ -32,6 +32,8 @@ NOT_A_NO = re.compile(
     r"\bnot (?:only|sure|bad|really sure)\b|\bno (?:problem|thanks|thank you|idea|matter|one|worries|way)\b|"
     r"\bnothing (?:else|more|special)\b"
 )
+DEGREES = ("big", "huge", "enough", "either", "mani", "such", "quit", "even", "yet", "use", "sure", "but")
+"""Stems behind "not" that are no thing to be left out: "not a big fan"."""
 FORGET = re.compile(
     r"\b(?:forget(?: about)?|ignore|drop|remove|never ?mind|clear)\s+(?:about\s+)?(?:the\s+|my\s+)?(?P<a>[\w ]+?)(?:\s+(?:limit|"
     r"filter|thing))?(?=$|[.,;!?]|\s+(?:and|but)\b)"
@@ -41,7 +43,7 @@ FORGET = re.compile(
     r"(?P<f>[\u3400-\u9fff]{1,4}?)(?:都行|无所谓|不重要|随便|都可以)|\bany\s+(?P<g>\w+)\W*$"
 )
 HEAD_ENDS = re.compile(
-    r"\b(?:with|of|in|on|for|at|to|near|under|about|around|featuring|where|who|whose|while|when|like|from|"
+    r"\b(?:with|of|in|on|than|for|at|to|near|under|about|around|featuring|where|who|whose|while|when|like|from|"
     r"holding|wearing|having|has|"
     r"(?:that|which|who)\s+(?!is\b|are\b|looks?\b))\b|⟨"
 )
@@ -212,7 +214,12 @@ def _refused(out: Values, schema: Schema) -> None:
                 and (word := WORD.match(out.text, hit.end()))
             ):
                 stem = stems(word[0])
-                if len(stem) == 1 and stem[0] not in GENERIC and schema.knows(stem[0]) and not re.match(r"\W*⟨", out.text[word.end() :]):
+                if (
+                    len(stem) == 1
+                    and stem[0] not in (*GENERIC, *DEGREES)
+                    and schema.knows(stem[0])
+                    and not re.match(r"\W*⟨", out.text[word.end() :])
+                ):
                     out.avoid.append(stem[0])
                     out.text = _cut(out.text, hit.start(), word.end())
                     start, named = hit.start(), spans(out.text, schema)
@@ -228,14 +235,14 @@ def _filter(name: str, op: Literal["=", "!="], values: tuple[Scalar, ...]) -> Fi
 def _wanted(out: Values, schema: Schema) -> None:
     # "Like ⟨0⟩ but red": what follows the item describes what is wanted.
     text = re.sub(r"⟨\d+⟩\s*,?\s*(?:but|only|just|yet|但是?|不过)", " , ", out.text)
-    end = next((m.start() for m in HEAD_ENDS.finditer(text) if stems(text[: m.start()]) or m[0] == "⟨"), len(text))
+    heads = tuple(_heads(text))
     colours = re.compile(r"\b(?:in|that is|that are|which is|is|are|it)\s+(?:\w+\s+)?$|\b(?:in)\s+$")
     by: dict[str, list[tuple[Scalar, int, int]]] = {}
     for start, stop, pairs in spans(text, schema):
         name, value = choose(schema, pairs)
         attribute = schema.attributes[name]
         told = attribute.measures == "colour" and colours.search(text[:start])
-        if (start >= end and not told) or _is_the_thing(text, start, stop, schema, attribute):
+        if (not told and not any(a <= start < b for a, b in heads)) or _is_the_thing(text, start, stop, schema, attribute):
             continue
         by.setdefault(name, []).append((value, start, stop))
         out.taken.update(stems(text[start:stop]))
@@ -248,7 +255,15 @@ def _wanted(out: Values, schema: Schema) -> None:
         else:
             out.filters.append(_filter(name, "=", distinct))
     if schema.near is not None:
-        _near(out, schema, text[:end], schema.near)
+        _near(out, schema, " , ".join(text[a:b] for a, b in heads), schema.near)
+
+
+def _heads(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of what each sentence asks for, without what it begins with ("i am looking for") and what the thing is about."""
+    for sentence in re.finditer(r"[^.!?;]+", text):
+        start = sentence.start() + (lead.end() if (lead := LEAD.match(sentence[0])) else 0)
+        found = HEAD_ENDS.finditer(text, start, sentence.end())
+        yield start, next((m.start() for m in found if stems(text[start : m.start()]) or m[0] == "⟨"), sentence.end())
 
 
 def _is_the_thing(text: str, start: int, stop: int, schema: Schema, attribute: Attribute) -> bool:
