@@ -40,14 +40,14 @@ TELLS = re.compile(
     r"(?:i|you|u|we|he|she|they|it|its|im|ill|ive|that|thats|this|these|those|there|who|both|even|everyone|people|"
     r"(?:my|his|her|their|our|your) \w+)\b(?!\W*$|\s+(?:but|one|ones|in|with|or|and)\b)"
     r"|the (?:(?:last|first|most recent|latest|other|original) (?:one|movie|film|time)\b(?!\W*$|\s+(?:but|in|with|or|and)\b)|"
-    r"(?:\w+ ){1,3}(?:was|were)\b)"
+    r"(?:\w+ ){1,3}(?:was|were)\b|\w+ (?:loves?|likes?|is|are|has|have)\b)"
     r"|(?:have|has|had|did|didn'?t|do|does|doesn'?t|are|is|isn'?t|was|wasn'?t|were|will|would|should|could|when|"
     r"where|why|how|what|who|which|wish)\b"
     r"|(?:never|haven'?t|havent|hasn'?t|not (?:yet|really|sure|bad|seen|heard|that i|much)|seen|saw|watched|heard|loved|liked|enjoyed|"
     r"hope|hoping|sounds?|looks?|looking forward|seems?|take care|see you|talk to|glad|sorry|agreed?|true|very true|"
     r"interesting|excellent|amazing|perfect|bye|goodbye|good ?bye|good (?:night|day|evening|one|choice|luck)|enjoy (?:your|the)|"
     r"for (?:trying|the|your|all|"
-    r"recommending|helping)|you(?:'re)?\b|came|got|thanks|very (?:much|good|nice|cool)|have an?|hello|hi)\b"
+    r"recommending|helping)|you(?:'re)?\b|came|got|thanks|very (?:much|good|nice|cool)|such an?|have an?|hello|hi)\b"
 )
 LEAD = re.compile(
     r"^\W*(?:(?:hi|hello|hey|hi there|please|ok|okay|well|yes|yeah|so|and|but|um|hmm|actually|maybe|now|then|tonight|today|"

@@ -69,6 +69,10 @@ def read(found: Found, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
     for measures, op, pattern in CRITIQUES:
         while (hit := pattern.search(found.text)) is not None:
             said = hit[0].strip()
+            if TASTE.search(found.text[: hit.start()]) and PLURAL.search(said):
+                # "I like older films" tells a taste, and compares with nothing.
+                found.text = found.text[: hit.start()] + " " + found.text[hit.end() :]
+                continue
             before, found.text = found.text[: hit.start()], found.text[: hit.start()] + " " + found.text[hit.end() :]
             attribute = schema.measuring(measures) or _by_meaning(schema, measures)
             if attribute is None:
@@ -86,6 +90,10 @@ def read(found: Found, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
             found.filters.append(Filter(attribute.name, op, whole(edge)))  # type: ignore[arg-type]
 
 
+TASTE = re.compile(
+    r"\b(?:i|we)(?:'m| am)?\b[^.!?;⟨]*\b(?:like|love|enjoy|prefer|watch|watching|tend|into|open to|fans? of)\b[^.!?;⟨]*$"
+)
+PLURAL = re.compile(r"\b(?:ones|films|movies|items|things)$")
 BESIDE = re.compile(r"⟨(\d+)⟩\s*,?\s*(?:(?:but|only|just|is|was|are|looks|seems|yet|但是?|不过)\s*(?:\w+\s+){0,3})?$")
 
 

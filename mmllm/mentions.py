@@ -33,7 +33,7 @@ ORDINAL = re.compile(
 )
 SEVERAL = re.compile(
     rf"\b(?:the\s+)?first\s+(two|three|four|five|couple|\d)(?:\s+{THING})?\b|\bboth(?:\s+of\s+them)?\b(?!\s+of\s+(?:the|his|her|their)\b)|"
-    rf"\b(?:all\s+of\s+)?(?:these|those)(?:\s+{THING})?\b"
+    rf"\b(?:all\s+of\s+)?(?:these|those)(?:\s+{THING})?\b(?!\s+(?:all\s+)?(?:are|sound|look)\b)"
     rf"|\ball\s+of\s+them\b|\bnone\s+of\s+(?:these|those|them)\b|\bthem\s+all\b|前\s*([两二三四五]|\d)\s*{COUNTED}|这些|那些|它们"
 )
 # A pronoun points at an item as an object ("liked it"), as the subject of a clause ("that was dull"), or with a noun ("that one").
@@ -205,7 +205,7 @@ def _is_title(words: str, text: str, start: int, end: int, schema: Schema, *, sh
         and previous[1] != "I"
         and bool(re.search(r"[^.!?\s]\s+$", text[: previous.start()]))
     )
-    longer = inner or bool(re.match(r" [A-Z][a-z]", text[end:]))
+    longer = inner or bool(re.match(r" (?:(?:in|of|on|at|for|to|with|from|the) )*[A-Z][a-z]", text[end:]))
     return len(last) > 2 and last[0].isupper() and not shouted and not longer and not (begins and len(tokens) == 1)
 
 

@@ -269,7 +269,9 @@ def title_forms(title: str) -> tuple[str, ...]:
         name = f"{turned[2]} {turned[1]}"
     bare = re.sub(r"^(the|a|an) ", "", name)
     whole = [f"{n} {year}".strip() for n in (name, bare)]
-    return tuple(dict.fromkeys(f for f in (whole[0], name, whole[1], bare) if f))
+    # "Seven (a.k.a. Se7en)", "Ghost in the Shell (Kôkaku kidôtai)": people say the first name.
+    first = re.sub(r"\s*\([^)]*\)", "", name).strip()
+    return tuple(dict.fromkeys(f for f in (whole[0], name, whole[1], bare, first, re.sub(r"^(the|a|an) ", "", first)) if f))
 
 
 def _attribute(items: tuple[Item, ...], name: str, kind: str) -> Attribute:

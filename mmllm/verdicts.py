@@ -20,7 +20,7 @@ VERY = r"(?:(?:so|really|very|pretty|quite|a|an|just|my|also|one of my|such a|al
 PLAIN_LIKE = (
     r"(?:love|loved|loving|like|liked|enjoy|enjoyed|adore|adored|prefer|"
     r"favou?rites? (?:(?:recent |all[ -]time |of all time )?(?:movies?|films?|ones?) )?(?:is|are|was|include)|"
-    r"(?:big|huge|a) fan of|(?<!look )(?<!looking )(?<!check )into)"
+    r"(?:big|huge|a) fan of|(?:(?<=am )|(?<='m )|(?<=im )|(?<=are )|(?<=was )|(?<=really )|(?<=totally ))into)"
 )
 
 # In this order; what a rule has taken, later rules do not see. Each is (what is said, pattern over marks).
@@ -69,7 +69,8 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "disliked",
             rf"\b(?:hate|hated|dislike|disliked|detest|detested|can'?t stand|"
-            rf"couldn'?t stand|(?:not|\w+n't) (?:really )?(?:a |much of a )?(?:big |huge )?fan of|sick of|tired of|bored by|anything but|not into)\s+{SOFT}{LIST}",
+            rf"couldn'?t stand|(?:not|\w+n't) (?:really )?(?:a |much of a )?(?:big |huge )?fan of|"
+            rf"sick of|tired of|bored by|anything but|not into)\s+{SOFT}{LIST}",
         ),
         (
             "disliked",
@@ -98,7 +99,7 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("known", rf"\b(?:seen|watched|saw)\s+{SOFT}{LIST}"),
         (
             "wanted",
-            rf"(?<!they )(?<!to )(?<!will )\b(?:show|(?:can|could|may) (?:i|we) see|let me see|bring|give)\s+"
+            rf"(?<!they )(?<!to )(?<!will )(?<!'ll )\b(?:show|(?:can|could|may) (?:i|we) see|let me see|bring|give)\s+"
             rf"(?:me\s+)?(?:back\s+)?{SOFT}{LIST}(?:\s+(?:again|once more|back))?|{LIST}\s+again\b|"
             rf"(?:再看看|再看一下|再给我看|再显示){LIST}",
         ),
