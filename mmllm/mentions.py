@@ -38,7 +38,7 @@ SEVERAL = re.compile(
 )
 # A pronoun points at an item as an object ("liked it"), as the subject of a clause ("that was dull"), or with a noun ("that one").
 ONE = re.compile(
-    rf"()(\b(?:that|this)\s+(?!.*\bthat\b){THING}\b)"
+    rf"()(\b(?:that|this)\s+(?![^.!?;]*\bthat\b){THING}\b)"
     r"|(^\W*|[.,;!?]\s*|\b(?:and|but|yes|yeah|no|oh|think|thought|so)\s+)(\b(?:that|this|it)\b)(?=\s+(?:was|"
     r"is|looks|looked|seems|seemed)\b)"
     r"|(\b(?:like|love|loved|liked|enjoyed?|hated?|disliked?|seen|saw|watched|know|read|own|about|than|"
@@ -51,6 +51,7 @@ THATS = re.compile(
     r"\b(that|it|this)'?s\s+(?=(?:such )?(?:an?|the|my|one of my)\s+(?:[\w-]+\s+){0,3}(?:one|movie|film|classic|favou?rites?)\b)"
 )
 NO_FAN = re.compile(r"\b(?:was|am|'m) ?(?:n't|not) (?:really )?(?:an? )?(?:big |huge |much of a )?fan\b(?!\s+of)")
+FAVOURITE = re.compile(r"((?:^|[.!?;,])\s*(?:oh |yes |yeah |yep )*)one of my(?= (?:all[ -]time )?fav)")
 SUPERLATIVES: dict[str, tuple[str, Callable[..., str]]] = {
     **{w: ("price", min) for w in ("cheapest", "least expensive", "最便宜的")},
     **{w: ("price", max) for w in ("most expensive", "dearest", "最贵的")},
@@ -261,7 +262,7 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
             return found[0]
         return mark((pick(known, key=lambda i: schema.items[i].attributes[attribute.name]),), found[0], True)
 
-    text = NO_FAN.sub(r"\g<0> of it", THATS.sub(r"\1 is ", text))
+    text = FAVOURITE.sub(r"\1it is one of my", NO_FAN.sub(r"\g<0> of it", THATS.sub(r"\1 is ", text)))
     text = SUPERLATIVE.sub(most, text)
     text = SEVERAL.sub(several, text)
     text = ORDINAL.sub(ordinal, text)

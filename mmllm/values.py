@@ -32,6 +32,8 @@ NOT_A_NO = re.compile(
     r"\bnot (?:only|sure|bad|really sure)\b|\bno (?:problem|thanks|thank you|idea|matter|one|worries|way)\b|"
     r"\bnothing (?:else|more|special)\b"
 )
+OFFERS = frozenset(stems("suggestion recommendation idea help any some good"))
+"""Stems that begin no description: "any good suggestions for family films"."""
 DEGREES = ("big", "huge", "enough", "either", "mani", "such", "quit", "even", "yet", "use", "sure", "but", "come")
 """Stems behind "not" that are no thing to be left out: "not a big fan"."""
 FORGET = re.compile(
@@ -263,7 +265,10 @@ def _heads(text: str) -> Iterator[tuple[int, int]]:
     for sentence in re.finditer(r"[^.!?;]+", text):
         start = sentence.start() + (lead.end() if (lead := LEAD.match(sentence[0])) else 0)
         found = HEAD_ENDS.finditer(text, start, sentence.end())
-        yield start, next((m.start() for m in found if stems(text[start : m.start()]) or m[0] == "⟨"), sentence.end())
+        yield (
+            start,
+            next((m.start() for m in found if set(stems(text[start : m.start()])) - OFFERS or m[0] == "⟨"), sentence.end()),
+        )
 
 
 def _is_the_thing(text: str, start: int, stop: int, schema: Schema, attribute: Attribute) -> bool:

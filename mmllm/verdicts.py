@@ -16,6 +16,7 @@ SOFT = (
     r"(?:(?:really|also|absolutely|just|too|quite|always|so|both|all|the|film|films|movie|movies|stamp|"
     r"first|watching|seeing|book|much|of|very)\s+)*"
 )
+ITSELF = r"(?:movies?|films?|ones?|series|also|too|both|itself|really|two|stamps?|pictures?)"
 VERY = r"(?:(?:so|really|very|pretty|quite|a|an|just|my|also|one of my|such a|all|both|the|absolutely)\s+)*"
 PLAIN_LIKE = (
     r"(?:love|loved|loving|like|liked|enjoy|enjoyed|adore|adored|prefer|"
@@ -78,7 +79,7 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "disliked",
-            rf"{LIST}(?:\s+\w+)?\s+(?:was|is|were|are|looks?|seems?|looked|seemed)\s+(?:(?:so|really|very|pretty|"
+            rf"{LIST}(?:\s+{ITSELF})?\s+(?:was|is|were|are|looks?|seems?|looked|seemed)\s+(?:(?:so|really|very|pretty|"
             rf"quite|too|a|an|just|kind of|rather)\s+)*(?:bad|boring|terrible|awful|horrible|dull|ugly|horible|"
             rf"disappointing|not (?:that |very |so |really |my |for me)?(?:good|great|funny|taste|thing|for me|"
             rf"nice|me)|not for me|stupid|dumb|rubbish|worst|overrated|violent|silly|lame|meh)\b",
@@ -90,6 +91,7 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             rf"(?:很喜欢|最喜欢|超喜欢|也喜欢|喜欢|最爱|爱看|爱)\s*{LIST}|{LIST}\s*(?:很好看|真好看|好看|不错|很棒|太棒了|我喜欢)",
         ),
         ("known", rf"(?:看过|见过|已经有|有了|读过|知道)了?\s*{LIST}|{LIST}\s*(?:我)?(?:已经)?(?:看过|见过|有了|读过)了?"),
+        ("liked", rf"\b(?:seen|watched|saw)\s+{SOFT}{LIST}\s*,?\s*(?:so |too )?many times"),
         (
             "known",
             rf"\b(?:have|'ve|already|just|i|we|ive)\s+(?:already |just |both |also |even |only |recently )*(?:seen|did see|"
@@ -118,13 +120,13 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("liked", rf"(?<!would )(?<!'d )(?<!i d )(?<!to )\b{PLAIN_LIKE}\s+{SOFT}{LIST}"),
         (
             "liked",
-            rf"{LIST}(?:\s+\w+)?\s+(?:was|is|were|are)\s+{VERY}(?:good|great|amazing|awesome|excellent|lovely|nice|fantastic|"
-            rf"wonderful|funny|brilliant|fun|(?:all[ -]time )?(?:favou?rites?|classic)|best|cool|beautiful|pretty(?!\s+\w)|hilarious|"
+            rf"{LIST}(?:\s+{ITSELF})?\s+(?:was|is|were|are)\s+{VERY}(?:good|great|amazing|awesome|excellent|lovely|nice|fantastic|"
+            rf"wonderful|funny|brilliant|fun|(?:all[ -]time )?(?:fav(?:e|ou?rite)s?|classic)|best|cool|beautiful|pretty(?!\s+\w)|hilarious|"
             rf"sweet|cute)\b(?!\s+(?:talking|chatting|meeting|speaking|to|idea|suggestions?|recommendations?|chat|choices?|help|day)\b)",
         ),
         (
             "liked",
-            rf"{LIST}(?:\s+\w+)?\s+(?:looks?|seems?|looked)\s+{VERY}(?:lovely|nice|beautiful|cool|pretty(?!\s+\w)|sweet|cute)\b",
+            rf"{LIST}(?:\s+{ITSELF})?\s+(?:looks?|seems?|looked)\s+{VERY}(?:lovely|nice|beautiful|cool|pretty(?!\s+\w)|sweet|cute)\b",
         ),
         ("liked", rf"\b(?:i'?ll take|i take|i choose|i pick|i'?ll have)\s+{SOFT}{LIST}"),
         ("disliked", rf"(?:^|[.,;!?])\s*(?:not|no|without|hide|remove)\s+{SOFT}{LIST}\s*(?=$|[.,;!?])"),
