@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from mmllm.dialogue import State
 from mmllm.schema import TOKEN, Schema, key, plain, stems
+from mmllm.texts import say
 from mmllm.verdicts import RULES, M
 
 ORDINALS = {
@@ -156,7 +157,7 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
             n += 1
 
     def unknown(found: re.Match[str]) -> str:
-        unclear.append(f"“{found[0]}”: this catalog has no such title")
+        unclear.append(say("no_title", state.lang, words=found[0]))
         return mark((), found[0], True)
 
     return DATED.sub(unknown, "".join(out) + text[position:])
@@ -217,7 +218,7 @@ def _one_of(ids: tuple[str, ...], words: str, state: State, unclear: list[str]) 
     for near in (state.listed, state.shown, state.liked, state.known):
         if here := tuple(i for i in ids if i in near):
             return here[:1]
-    unclear.append(f"“{words}” is the name of {len(ids)} items: say its year, or the number in the list")
+    unclear.append(say("same_name", state.lang, words=words, count=len(ids)))
     return ()
 
 
@@ -227,8 +228,7 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
     def at(n: int, words: str) -> str:
         if 1 <= n <= len(listed):
             return mark((listed[n - 1],), words, True)
-        shown = f"I showed {len(listed)}" if listed else "nothing is on the list yet"
-        unclear.append(f"“{words.strip()}”: {shown}")
+        unclear.append(say("showed" if listed else "no_list", state.lang, words=words.strip(), count=len(listed)))
         return mark((), words, True)
 
     def several(found: re.Match[str]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from mmllm.catalog import NAMES, attribute_types, attribute_values
 from mmllm.retrieve import STOPWORDS, words
+from mmllm.synonyms import SPELLINGS, SYNONYMS
 from mmllm.types import Item, Scalar
 
 # What an attribute measures, by the words its name may hold. A critique ("cheaper") is about one of these.
@@ -149,59 +150,6 @@ class Schema:
     def knows(self, stem: str) -> bool:
         """True if any item says the word."""
         return any(stem in said for said in self.stems.values())
-
-
-# Words for values that catalogs spell otherwise, in English and Chinese; used only where the catalog has the value.
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    **{w: ("horror",) for w in ("scary", "spooky", "frightening", "恐怖片", "恐怖")},
-    **{w: ("comedy",) for w in ("funny", "hilarious", "comedies", "comedic", "喜剧片", "喜剧", "搞笑")},
-    **{w: ("romance", "romantic") for w in ("romantic", "romances", "爱情片", "爱情")},
-    **{w: ("science fiction", "sci-fi") for w in ("sci-fi", "scifi", "sci fi", "science fiction", "科幻片", "科幻")},
-    **{w: ("documentary",) for w in ("documentaries", "纪录片")},
-    **{w: ("drama",) for w in ("dramas", "剧情片")},
-    **{w: ("thriller",) for w in ("thrilling", "suspense", "suspenseful", "惊悚片")},
-    **{w: ("crime",) for w in ("犯罪片",)},
-    **{w: ("animation",) for w in ("animated", "cartoon", "cartoons", "anime", "动画片", "动画")},
-    **{w: ("children",) for w in ("children's", "childrens", "kid", "kids", "kids'", "family", "family-friendly", "儿童片")},
-    **{w: ("western",) for w in ("westerns", "西部片")},
-    **{w: ("adventure",) for w in ("冒险片",)},
-    **{w: ("grey", "gray") for w in ("gray", "grey", "灰色", "灰")},
-    **{w: ("purple",) for w in ("violet", "紫色")},
-    "crimson": ("red",),
-    "scarlet": ("red",),
-    "红色": ("red",),
-    "蓝色": ("blue",),
-    "绿色": ("green",),
-    "黄色": ("yellow",),
-    "黑色": ("black",),
-    "白色": ("white",),
-    "橙色": ("orange",),
-    "粉色": ("pink",),
-    "棕色": ("brown",),
-    "动物": ("animals", "animal"),
-    "水果": ("fruit",),
-    "食物": ("food",),
-    "工具": ("tool", "tools"),
-    "车辆": ("vehicles",),
-}
-SPELLINGS = {
-    "color": "colour",
-    "colour": "color",
-    "颜色": "colour",
-    "价格": "price",
-    "价钱": "price",
-    "年份": "year",
-    "年代": "year",
-    "decade": "year",
-    "类型": "genre",
-    "导演": "director",
-    "时长": "length",
-    "cost": "price",
-    "budget": "price",
-    "runtime": "length",
-    "duration": "length",
-    "种类": "kind",
-}
 
 
 def singular(word: str) -> str:

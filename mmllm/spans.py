@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from mmllm.schema import SYNONYMS, Schema, stems
+from mmllm.schema import Schema, stems
+from mmllm.synonyms import SYNONYMS
+from mmllm.texts import CJK
 from mmllm.types import Item, Scalar
 
 WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
-CJK = re.compile("[\u3400-\u9fff]")
 GENERIC = frozenset(
     stems(
         "late lately recent recently favorite favorites favourite favourites few similar name choose mind think oh seen heard guess weekend "

@@ -29,7 +29,7 @@ TOKEN = re.compile(r"[0-9a-f]{32}")
 class Ask:
     """What a visitor did: said `text` with `files`, or chose a critique, an item to be `similar` to, or a part to be taken away.
 
-    `label` is what the chat shows of it; by default the text.
+    `label` is what the chat shows of it; by default the text. `pressed`: chosen by a button, which says nothing of the visitor's language.
     """
 
     text: str = ""
@@ -38,6 +38,7 @@ class Ask:
     critique: Filter | None = None
     similar: str = ""
     removed: Part | None = None
+    pressed: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _respond(talk: Conversation, ask: Ask) -> Response:
         return talk.turn(where={ask.critique.attribute: {ask.critique.op: ask.critique.value}})
     picture = next((f for f in ask.files if Path(f).suffix.lower() in IMAGES), None)
     sound = next((f for f in ask.files if Path(f).suffix.lower() not in IMAGES), None)
-    return talk.turn(ask.text, image=picture, audio=sound)
+    return talk.turn(ask.text, image=picture, audio=sound, lang=talk.state.lang if ask.pressed else "")
 
 
 def mark(recommender: Recommender, session: Session, n: int, kind: str) -> Session:
@@ -100,7 +101,8 @@ def mark(recommender: Recommender, session: Session, n: int, kind: str) -> Sessi
 
 def cleared(recommender: Recommender, session: Session) -> Session:
     """A new talk; what is kept in a profile stays."""
-    return Session(Conversation(recommender, k=CARDS, profile=session.profile).state, session.lang, session.profile)
+    fresh = Conversation(recommender, k=CARDS, profile=session.profile).state
+    return Session(replace(fresh, lang=session.state.lang), session.lang, session.profile)
 
 
 # ---- the profile ---------------------------------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ def exported(session: Session) -> str:
 
 def forgotten(session: Session) -> Session:
     """Everything about the visitor is deleted, here and in the profile."""
-    return Session(lang=unkept(session).lang)
+    return Session(State(lang=session.state.lang), lang=unkept(session).lang)
 
 
 def unkept(session: Session) -> Session:

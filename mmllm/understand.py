@@ -17,6 +17,7 @@ from mmllm.dialogue import Act, State, Turn, as_words
 from mmllm.retrieve import words as stems
 from mmllm.schema import Schema
 from mmllm.spans import CJK, GENERIC
+from mmllm.texts import say
 
 POLITE = r"(?:\s*(?:please|now|thanks|thank you|ok|okay|again|then|吧|一下|好吗|谢谢|请))*\W*"
 PATTERNS: tuple[tuple[Act, str], ...] = (
@@ -126,7 +127,7 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     base = said.get("similar", ()) or said.get("disliked", ()) or said.get("liked", ())
     them = base or marked or ((state.focus,) if state.focus in schema.items else ()) or state.listed
     rest = MORE_FIRST.sub(" ", found.text)
-    numbers = measures.read(rest, schema)
+    numbers = measures.read(rest, schema, state.lang)
     critiques.read(numbers, schema, found.marks, state.listed)
     slots = values.read(numbers.text, schema, state, found.marks, them)
     similar = said.get("similar", ())
@@ -139,7 +140,7 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
         # What narrows a request adds its telling words only: "only red ones" adds "red".
         words = " ".join(w for w in words.split() if CJK.search(w) or set(stems(w)) - GENERIC)
     filters = (*numbers.filters, *slots.filters)
-    told = [as_words(f) for f in filters] + [f"nothing that says “{w}”" for w in slots.avoid]
+    told = [as_words(f, state.lang) for f in filters] + [say("avoid", state.lang, word=w) for w in slots.avoid]
     turn = Turn(
         words=words if fresh_stems or slots.taken else "",
         content=tuple(dict.fromkeys(fresh_stems)),
@@ -188,17 +189,15 @@ def _says(turn: Turn) -> bool:
 def _alone(act: Act, state: State) -> Turn:
     if act in ("compare", "why"):
         targets = state.listed[:2] if act == "compare" else ((state.focus,) if state.focus else state.listed[:1])
-        return _of_items(act, targets)
+        return _of_items(act, targets, state.lang)
     if act == "undo" and not state.before:
-        return Turn("unclear", unclear=("there is nothing to undo",))
+        return Turn("unclear", unclear=(say("nothing_to_undo", state.lang),))
     return Turn(act)
 
 
-def _of_items(act: Act, targets: tuple[str, ...]) -> Turn:
-    need = 2 if act == "compare" else 1
-    if len(targets) < need:
-        what = "two items to compare" if act == "compare" else "an item"
-        return Turn("unclear", unclear=(f"I need {what}: ask for something first, then say its number",))
+def _of_items(act: Act, targets: tuple[str, ...], lang: str) -> Turn:
+    if len(targets) < (2 if act == "compare" else 1):
+        return Turn("unclear", unclear=(say("need_two" if act == "compare" else "need_one", lang),))
     return Turn(act, targets=targets)
 
 
@@ -213,11 +212,11 @@ def _about(found: mentions.Mentions, marked: tuple[str, ...], state: State) -> T
     """ "Why the second?" and "compare the first two", told before slots are read."""
     if COMPARE.search(found.text):
         targets = tuple(dict.fromkeys(marked)) or (() if found.unclear else state.listed[:2])
-        turn = _of_items("compare", targets)
+        turn = _of_items("compare", targets, state.lang)
         return replace(turn, unclear=found.unclear or turn.unclear)
     if WHY.search(found.text):
         targets = marked[-1:] or (() if found.unclear else (state.focus,) if state.focus else state.listed[:1])
-        turn = _of_items("why", targets)
+        turn = _of_items("why", targets, state.lang)
         return replace(turn, unclear=found.unclear or turn.unclear)
     if "about" in found.said:
         return Turn("about", targets=found.said["about"])
@@ -235,7 +234,7 @@ def _answer(low: str, state: State, schema: Schema) -> Turn | None:
     if options and YES.fullmatch(low):
         return options[0][1]
     if NO.fullmatch(low):
-        return Turn("note", told=("as you like",))
+        return Turn("note", told=(say("as_you_like", state.lang),))
     said = set(stems(low)) - GENERIC
     for name, turn in options:
         if said and said <= set(stems(name)):

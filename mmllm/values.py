@@ -15,6 +15,7 @@ from mmllm.clauses import LEAD, asking
 from mmllm.dialogue import State
 from mmllm.schema import Attribute, Near, Schema, stems
 from mmllm.spans import CJK, GENERIC, LONGEST, WORD, choose, spans, values_of
+from mmllm.texts import joined, say
 from mmllm.types import Filter, Scalar
 from mmllm.verdicts import M
 
@@ -70,9 +71,12 @@ SAME = re.compile(
 
 @dataclass
 class Values:
-    """Filters and words found; `text` is what is left, wanted values included (they are also searched for by their words)."""
+    """Filters and words found; `lang` as in `measures.Found`; `text` is what is left,
+    wanted values included (they are also searched for by their words).
+    """
 
     text: str
+    lang: str = "en"
     filters: list[Filter] = field(default_factory=list)
     avoid: list[str] = field(default_factory=list)
     forget: list[str] = field(default_factory=list)
@@ -83,7 +87,7 @@ class Values:
 
 def read(text: str, schema: Schema, state: State, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> Values:
     """Everything but numbers. `base` is what "him" and "the same" are about where no item is named."""
-    out = Values(text)
+    out = Values(text, state.lang)
     _forget(out, schema)
     out.text = asking(out.text)
     _people(out, schema, marks, base)
@@ -105,7 +109,8 @@ def _forget(out: Values, schema: Schema) -> None:
             out.forget += [a.name for a in names]
             out.text = _cut(out.text, *hit.span())
         elif hit["a"] or hit["e"]:
-            out.unclear.append(f"“{hit[0].strip()}”: the attributes here are {', '.join(schema.attributes)}")
+            names_here = joined(schema.attributes, out.lang)
+            out.unclear.append(say("attributes_are", out.lang, said=hit[0].strip(), names=names_here))
             out.text = _cut(out.text, *hit.span())
 
 
@@ -124,11 +129,10 @@ def _people(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], b
         persons = _persons(schema, role)
         found = [(a.name, v) for a in persons[:1] for i in ids for v in values_of(schema.items[i], a.name)]
         if not persons:
-            out.unclear.append(f"“{_plain(hit[0])}”: this catalog names no {role or 'director or author'}")
+            out.unclear.append(say("names_no", out.lang, said=_plain(hit[0], out.lang), role=role or say("role", out.lang)))
         elif not found:
-            out.unclear.append(
-                f"“{_plain(hit[0])}”: " + ("I do not know whom you mean" if not ids else f"no {persons[0].name} is known")
-            )
+            key = "person_unknown" if ids else "whom"
+            out.unclear.append(say(key, out.lang, said=_plain(hit[0], out.lang), name=persons[0].name))
         else:
             op: Literal["=", "!="] = "!=" if hit["no"] or hit["no2"] or hit["no3"] else "="
             names = tuple(dict.fromkeys(v for _, v in found))
@@ -144,7 +148,7 @@ def _people(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], b
         elif hit["by"] == "by" and re.search(
             r"(?:directed|written|painted|composed|sung)\s+by$", hit[0][: hit.end("by") - hit.start()]
         ):
-            out.unclear.append(f"“{hit[0].strip()}”: the catalog names nobody of that name")
+            out.unclear.append(say("nobody", out.lang, said=hit[0].strip()))
             out.text = _cut(out.text, *hit.span())
     # A full name says who is meant without "by".
     for a in _persons(schema, None):
@@ -185,7 +189,7 @@ def _same(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
         if found:
             out.filters.append(_filter(attribute.name, "=", found))
         else:
-            out.unclear.append(f"“{_plain(hit[0])}”: the same {attribute.name} as what?")
+            out.unclear.append(say("same_as", out.lang, said=_plain(hit[0], out.lang), name=attribute.name))
         out.text = _cut(out.text, *hit.span())
     out.text = out.text.replace("thesame", " ")
 
@@ -294,5 +298,5 @@ def _near(out: Values, schema: Schema, head: str, near: Near) -> None:
                 break
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"\s*⟨\d+⟩\s*", " that ", text).strip()
+def _plain(text: str, lang: str) -> str:
+    return re.sub(r"\s*⟨\d+⟩\s*", f" {say('that', lang)} ", text).strip()
