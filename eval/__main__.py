@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eval import commands_catalog, commands_rank, commands_talk, record
+from eval import commands_catalog, commands_rank, commands_talk, record, slots
 from eval.ranking import compare
 from mmllm.errors import MmllmError
 from mmllm.terminal import guarded
@@ -24,6 +24,7 @@ for command in (
     commands_talk.simulate,
 ):
     app.command()(command)
+app.command(name="slots")(guarded(slots.command))
 
 
 @app.command()

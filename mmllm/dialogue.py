@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mmllm.catalog import as_text
 from mmllm.retrieve import words as stems
+from mmllm.texts import joined, say
 from mmllm.types import Filter, Response, Scalar
 
 Act = Literal[
@@ -80,7 +81,7 @@ class State:
     `words`, `content` (as in Turn), `image`, `sound` (a `speech.Heard`), `filters`, `avoid` and `similar` are the request as it stands; `liked`,
     `disliked` and `known` are item ids that stay until they are taken back; `shown` is everything shown in this session, `focus` the item
     spoken of last, `last` the response that is on the screen, `question` what was asked back, `asked` the attributes it was ever about,
-    `before` the earlier states, oldest first.
+    `before` the earlier states, oldest first, `lang` the language of the last words that the person said: it is answered in.
     """
 
     words: str = ""
@@ -100,6 +101,7 @@ class State:
     question: Question | None = field(default=None, repr=False)
     asked: tuple[str, ...] = ()
     before: tuple[State, ...] = field(default=(), repr=False)
+    lang: str = "en"
 
     @property
     def listed(self) -> tuple[str, ...]:
@@ -120,10 +122,10 @@ def remembered(state: State) -> tuple[State, ...]:
 def step(state: State, turn: Turn, *, image: Any = None, sound: Any = None) -> State:
     """The state after a turn. Pure: nothing is searched, nothing is shown, the same arguments give the same state."""
     if turn.act == "undo":
-        return replace(state.before[-1], before=state.before[:-1]) if state.before else state
+        return replace(state.before[-1], before=state.before[:-1], lang=state.lang) if state.before else state
     earlier = remembered(state)
     if turn.act == "reset":
-        return State(before=earlier)
+        return State(before=earlier, lang=state.lang)
     focus = turn.targets[-1] if turn.targets else (turn.similar or turn.liked or turn.wanted or turn.known or (state.focus,))[-1]
     if turn.act in QUIET:
         return replace(state, focus=focus, question=turn.question or state.question)
@@ -245,15 +247,16 @@ def _narrowed(words: str, old: tuple[Filter, ...], new: tuple[Filter, ...], more
     return f"{words} {more}".strip() if set(stems(more)) - said else words
 
 
-def as_words(f: Filter) -> str:
+def as_words(f: Filter, lang: str = "en") -> str:
     """A filter as people say it.
 
     >>> as_words(Filter("year", "<", 2000)), as_words(Filter("colour", "!=", ("red", "blue")))
     ('year below 2000', 'colour not red or blue')
+    >>> as_words(Filter("year", "<", 2000), "zh")
+    'year 低于 2000'
     """
-    names = {"=": "", "in": "", "all": "", "!=": "not ", ">=": "at least ", "<=": "at most ", ">": "above ", "<": "below "}
-    joint = " and " if f.op == "all" else " or "
-    return f"{f.attribute} {names[f.op]}{joint.join(as_text(v) for v in filter_values(f))}"
+    value = joined((as_text(v) for v in filter_values(f)), lang, "and" if f.op == "all" else "or")
+    return say(f.op, lang, name=f.attribute, value=value)
 
 
 def where(filters: Iterable[Filter]) -> dict[str, Any]:

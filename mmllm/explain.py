@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from mmllm import prompting
-from mmllm.catalog import NAMES, as_text
+from mmllm.catalog import NAMES, as_text, title_in
 from mmllm.lm import LanguageModel
 from mmllm.retrieve import EncodedQuery, words
 from mmllm.store import Payload, Store
+from mmllm.texts import say
 from mmllm.types import Evidence, Explanation, Query, Ranked
 
 LOOKS_ALIKE, MEANS_ALIKE, CLOSE = 0.35, 0.35, 0.55
@@ -159,9 +160,9 @@ def _neighbours(store: Store, row: int, query: Query) -> list[Evidence]:
     best = int(np.argmax(similarity))
     if similarity[best] < CLOSE:
         return []
-    item = store.items[liked[best]]
-    kind = "similar" if item.id in query.similar else "neighbour"
-    return [Evidence(kind, item.id, item.title, weight=float(similarity[best]))]
+    near = store.items[liked[best]]
+    kind = "similar" if near.id in query.similar else "neighbour"
+    return [Evidence(kind, near.id, title_in(near, query.lang), weight=float(similarity[best]))]
 
 
 def _people(store: Store, row: int, query: Query) -> list[Evidence]:
@@ -173,41 +174,32 @@ def _people(store: Store, row: int, query: Query) -> list[Evidence]:
     best = int(np.argmax(weights))
     if weights[best] <= 0:
         return []
-    return [Evidence("people", store.items[liked[best]].id, store.items[liked[best]].title, weight=float(weights[best]))]
+    friend = store.items[liked[best]]
+    return [Evidence("people", friend.id, title_in(friend, query.lang), weight=float(weights[best]))]
 
 
-def template(title: str, rows: Sequence[Evidence]) -> str:
+def template(title: str, rows: Sequence[Evidence], lang: str = "en") -> str:
     """Evidence in plain words; every value is the catalog's own."""
     parts = []
     attributes = [e for e in rows if e.kind == "attribute"]
     title_words = [e.value for e in rows if e.kind == "words" and e.name == "title"]
     if title_words:
-        parts.append(f"its name says “{title_words[0]}”")
+        parts.append(say("by_title", lang, value=title_words[0]))
     for e in attributes[:3]:
-        parts.append(f"it is also called “{e.value}”" if e.name == NAMES else f"its {e.name} is {e.value}")
+        parts.append(say("by_names" if e.name == NAMES else "by_attribute", lang, name=e.name, value=e.value))
     for e in rows:
         if e.kind == "words" and e.name == "text":
-            parts.append(f"its description says “{e.value}”")
+            parts.append(say("by_text", lang, value=e.value))
         elif e.kind == "transcript":
-            parts.append(f"its recording says “{e.value}” at {e.start:.1f} s")
-        elif e.kind == "caption":
-            parts.append(f"its picture seems to show “{e.value}”")
-        elif e.kind == "picture":
-            parts.append(f"its picture is close to {e.name} ({e.value})")
-        elif e.kind == "meaning" and not parts:
-            parts.append(f"its description is close in meaning to {e.name} ({e.value})")
-        elif e.kind == "sound":
-            parts.append(f"it sounds like {e.name} ({e.value})")
-        elif e.kind == "neighbour":
-            parts.append(f"it is close to “{e.value}”, which you liked")
-        elif e.kind == "similar":
-            parts.append(f"it is like “{e.value}”, which you asked about")
-        elif e.kind == "people":
-            parts.append(f"people who liked “{e.value}” liked it too")
+            parts.append(say("by_recording", lang, value=e.value, start=f"{e.start:.1f}"))
+        elif e.kind in ("picture", "sound") or (e.kind == "meaning" and not parts):
+            parts.append(say(f"by_{e.kind}", lang, name=say(e.name, lang), value=e.value))
+        elif e.kind in ("caption", "neighbour", "similar", "people"):
+            parts.append(say(f"by_{e.kind}", lang, value=e.value))
     if not parts:
-        return f"{title}: the nearest that the catalog has; nothing in it matches your words directly."
-    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-    return f"{title}: {listed}."
+        return say("reason_none", lang, title=title)
+    listed = parts[0] if len(parts) == 1 else say("last", lang, first=say("list", lang).join(parts[:-1]), last=parts[-1])
+    return say("reason", lang, title=title, reasons=listed)
 
 
 def facts(rows: Iterable[Evidence]) -> str:
@@ -275,11 +267,18 @@ def check(text: str, title: str, rows: Sequence[Evidence]) -> tuple[str, str]:
     return " ".join(kept), "; ".join(reasons)
 
 
-def explain(title: str, rows: tuple[Evidence, ...], lm: LanguageModel | None = None) -> Explanation:
-    """Reworded by the LM where it is given and passes the check, otherwise the template; `note` says why."""
+def explain(title: str, rows: tuple[Evidence, ...], lm: LanguageModel | None = None, lang: str = "en") -> Explanation:
+    """Reworded by the LM where it is given and passes the check, otherwise the template; `note` says why.
+
+    The check reads English words: in another language the template speaks.
+    """
     said = facts(rows)
     if lm is None:
-        return Explanation(template(title, rows), "template", rows, "the language model was not asked")
+        return Explanation(template(title, rows, lang), "template", rows, "the language model was not asked")
+    if lang != "en":
+        return Explanation(
+            template(title, rows, lang), "template", rows, "the check reads English alone: the language model was not asked"
+        )
     if not said:
         return Explanation(template(title, rows), "template", rows, "no evidence that words could carry")
     prompt = prompting.load("explain").render(title=title, facts=said)

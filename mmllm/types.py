@@ -90,7 +90,8 @@ class Query:
     whose words are then taken to be in `text` already.
     `liked` and `disliked` are item ids. `where` maps an attribute to a value, a list of values (any of them), or
     an {operator: value} such as {">=": 1990}; `in`, `all` and `!=` take lists. `exclude` are ids not to be shown again. `similar` are those
-    of `liked` that were only referred to ("like the second"): a reason does not say that they were liked.
+    of `liked` that were only referred to ("like the second"): a reason does not say that they were liked. `lang` ("en" or "zh")
+    is the language of reasons and notes.
     """
 
     text: str | None = None
@@ -101,6 +102,7 @@ class Query:
     where: Mapping[str, Any] = field(default_factory=dict)
     exclude: Sequence[str] = ()
     similar: Sequence[str] = ()
+    lang: str = "en"
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class Response:
 
     `shares` tell what each part of the query counted for in its fused vector: modality -> share, which sum to 1; empty without one.
     The rest is filled in by a conversation: `said` answers a turn that asks for no items ("why this?"), `understood` and `unclear` say what the
-    turn was taken for and what was not understood, `question` is the one that is asked back.
+    turn was taken for and what was not understood, `question` is the one that is asked back, `lang` the language of all of it.
     """
 
     recommendations: tuple[Recommendation, ...]
@@ -185,6 +187,7 @@ class Response:
     understood: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     question: str = ""
+    lang: str = "en"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the shape printed by `mmllm recommend --json`."""

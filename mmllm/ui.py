@@ -152,7 +152,8 @@ class Page:
     def view(self, session: Session) -> list[Any]:
         """The values of `seen`."""
         found, lang = session.last.recommendations[:CARDS], session.lang
-        cards = [Card.filled(ui_cards.card(r, self.files, lang), session, r.id) for r in found]
+        # A card speaks the language of the reply that it belongs to; what stands around it the browser's.
+        cards = [Card.filled(ui_cards.card(r, self.files, session.last.lang), session, r.id) for r in found]
         cards += [Card.empty()] * (CARDS - len(found))
         return [
             self._chips(session),
@@ -182,13 +183,13 @@ class Page:
         page.load(self.on_load, [self.token, self.session], [self.session, self.intro, *self.seen], api_visibility="private")
         self.theme.click(None, js=THEME)
         asked = [self._asks(self.box.submit, self._typed, self.box)]
-        asked += [self._asks(button.click, lambda s, text: Ask(text), button) for button in self.examples]
+        asked += [self._asks(button.click, lambda s, text: Ask(text, pressed=True), button) for button in self.examples]
         for button, text, key in (
             (self.more, "something else", "more"),
             (self.why, "why this?", "why"),
             (self.undo, "undo", "undo"),
         ):
-            asked.append(self._asks(button.click, lambda s, text=text, key=key: Ask(text, label=say(key, s.lang))))
+            asked.append(self._asks(button.click, lambda s, text=text, key=key: Ask(text, label=say(key, s.lang), pressed=True)))
         for n, button in enumerate(self.critiques):
             asked.append(self._asks(button.click, lambda s, n=n: self._critique(s, n)))
         for n, card in enumerate(self.cards):
@@ -246,7 +247,9 @@ class Page:
             first = False
 
     def on_load(self, token: str, session: Session, request: gr.Request) -> list[Any]:
-        session = replace(session, lang=language(request.headers.get("accept-language")))
+        lang = language(request.headers.get("accept-language"))
+        # Until somebody has said something, the browser's language is the best guess.
+        session = replace(session, lang=lang, state=replace(session.state, lang=lang))
         if token:
             session = ui_session.remembered(self.recommender, session, token)
         name = Path(self.recommender.store.manifest.catalog).name

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape as _escape
 from typing import Protocol
 
-from mmllm.catalog import NAMES, as_text
+from mmllm.catalog import NAMES, as_text, title_in
 from mmllm.types import Evidence, Item, Recommendation, Response
 from mmllm.ui_text import TEXTS, say
 
@@ -43,7 +43,8 @@ def escape(text: str) -> str:
 
 def card(r: Recommendation, media: Media, lang: str) -> str:
     """Picture, title, reason, attributes; evidence, shares and scores behind a click."""
-    head = f"<h3>{r.rank}. <bdi>{escape(r.title)}</bdi></h3><p>{escape(r.explanation.text)}</p><p class='facts'>{_attributes(r.item)}</p>"
+    title = escape(title_in(r.item, lang))
+    head = f"<h3>{r.rank}. <bdi>{title}</bdi></h3><p>{escape(r.explanation.text)}</p><p class='facts'>{_attributes(r.item)}</p>"
     rows = "".join(f"<li>{_row(e, r, media, lang)}</li>" for e in r.explanation.evidence if e.kind != "modality")
     scores = ", ".join(f"{escape(n)} {v:.3f}" for n, v in r.scores.items())
     told = f"<p class='facts'>{say('scores', lang)}: {scores}</p>" if scores else ""
@@ -65,14 +66,15 @@ def _picture(item: Item, media: Media, lang: str) -> str:
 def _row(e: Evidence, r: Recommendation, media: Media, lang: str) -> str:
     told = f"<b>{say(f'kind_{e.kind}', lang)}</b>: "
     if e.kind == "transcript" and e.file is not None and e.start is not None and e.end is not None:
-        label = escape(say("play", lang, r.title, f"{e.start:.1f}"))
+        label = escape(say("play", lang, title_in(r.item, lang), f"{e.start:.1f}"))
         # The fragment makes the browser begin at the span's second and stop at its end.
         source = f"{escape(media.sound(e.file))}#t={e.start:.2f},{e.end:.2f}"
         player = f"<audio controls preload='none' src='{source}' aria-label='{label}'></audio>"
         return f"{told}“{escape(e.value)}” ({e.start:.1f}–{e.end:.1f} s) {player}"
     if e.kind in ("neighbour", "similar", "people"):
         return f"{told}{escape(e.value)}" + (f" ({e.weight:.2f})" if e.weight is not None else "")
-    return f"{told}{escape(e.name)} = {escape(e.value)}"
+    name = say(f"name_{e.name}", lang) if f"name_{e.name}" in TEXTS else e.name
+    return f"{told}{escape(name)} = {escape(e.value)}"
 
 
 def bar(key: str, shares: Mapping[str, float], lang: str, unit: str = "%") -> str:

@@ -19,10 +19,11 @@ from mmllm.media import load_image
 from mmllm.recommend import Recommender
 from mmllm.retrieve import words as stems
 from mmllm.schema import Attribute, Schema
+from mmllm.texts import LANGUAGES
 from mmllm.types import Filter, Item
 from mmllm.ui_cards import escape, grid
 from mmllm.ui_session import Ask, Session, exported
-from mmllm.ui_text import LANGUAGES, TEXTS, say
+from mmllm.ui_text import TEXTS, say
 
 log = logging.getLogger(__name__)
 PICTURE = 320

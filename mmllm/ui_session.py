@@ -32,7 +32,7 @@ TOKEN = re.compile(r"[0-9a-f]{32}")
 class Ask:
     """What a visitor did: said `text` with `files`, or chose a critique, an item to be `similar` to, or a part to be taken away.
 
-    `label` is what the chat shows of it; by default the text.
+    `label` is what the chat shows of it; by default the text. `pressed`: chosen by a button, which says nothing of the visitor's language.
     """
 
     text: str = ""
@@ -41,6 +41,7 @@ class Ask:
     critique: Filter | None = None
     similar: str = ""
     removed: Part | None = None
+    pressed: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,13 @@ def _respond(talk: Conversation, ask: Ask) -> Response:
         return talk.turn(where={ask.critique.attribute: {ask.critique.op: ask.critique.value}})
     picture = next((f for f in ask.files if Path(f).suffix.lower() in IMAGES), None)
     sound = next((f for f in ask.files if Path(f).suffix.lower() not in IMAGES), None)
+    lang = talk.state.lang if ask.pressed else ""
     if picture is None:
-        return talk.turn(ask.text, audio=sound)
+        return talk.turn(ask.text, audio=sound, lang=lang)
     # The talk holds the picture itself: its file is deleted after a while.
     image = load_image(picture)
     image.thumbnail((KEPT_PIXELS, KEPT_PIXELS))
-    return talk.turn(ask.text, image=image, audio=sound)
+    return talk.turn(ask.text, image=image, audio=sound, lang=lang)
 
 
 def mark(recommender: Recommender, session: Session, n: int, kind: str) -> Session:
@@ -109,7 +111,8 @@ def mark(recommender: Recommender, session: Session, n: int, kind: str) -> Sessi
 
 def cleared(recommender: Recommender, session: Session) -> Session:
     """A new talk; what is kept in a profile stays."""
-    return Session(Conversation(recommender, k=CARDS, profile=session.profile).state, session.lang, session.profile)
+    fresh = Conversation(recommender, k=CARDS, profile=session.profile).state
+    return Session(replace(fresh, lang=session.state.lang), session.lang, session.profile)
 
 
 # ---- the profile ---------------------------------------------------------------------------------------------------------
@@ -144,7 +147,7 @@ def exported(session: Session) -> str:
 
 def forgotten(session: Session) -> Session:
     """Everything about the visitor is deleted, here and in the profile."""
-    return Session(lang=unkept(session).lang)
+    return Session(State(lang=session.state.lang), lang=unkept(session).lang)
 
 
 def unkept(session: Session) -> Session:

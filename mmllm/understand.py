@@ -13,10 +13,12 @@ from dataclasses import replace
 
 from mmllm import critiques, measures, mentions, values
 from mmllm.catalog import matches
+from mmllm.clauses import LEAD
 from mmllm.dialogue import Act, State, Turn, as_words, filter_values
 from mmllm.retrieve import words as stems
 from mmllm.schema import Schema, key
-from mmllm.spans import CJK, LEAD
+from mmllm.spans import CJK, GENERIC
+from mmllm.texts import say
 from mmllm.types import Filter
 
 POLITE = r"(?:\s*(?:please|now|thanks|thank you|ok|okay|again|then|吧|一下|好吗|谢谢|请))*\W*"
@@ -99,6 +101,7 @@ GREETING = re.compile(
 """What a turn may begin with before it says anything."""
 REQUEST = re.compile(r"\b(?:show|find|want|need|looking|give|recommend|suggest|search)\b|找|推荐|想")
 """Beside a rude word, other words are a request only where one of these says so."""
+ROMCOM = re.compile(r"\brom[- ]?coms?\b", re.IGNORECASE)
 NARROWS = re.compile(
     r"(?:^|[.!?;]\s)\W*(?:(?:ok|okay|yes|no|well|hmm|great|nice|good)\W+)*(?:but|and|also|only|just|with|in|make (?:it|"
     r"them)|plus|still|rather|preferably|maybe|even|more|less|instead|or|但是?|不过|还要|而且|只要|也要|最好|要)(?![a-z])"
@@ -111,22 +114,11 @@ MORE_FIRST = re.compile(
     r"some|any)?\s*(?:else|other|others|another(?: one)?|different|more)\b(?!\s+(?:like|than|expensive|"
     r"recent|classic|modern|costly))[\s,]*(?:but|that is|ones?)?|^\W*(?:换一个|换个|再来一个|另一个|还有)[，,\s]*"
 )
-GENERIC = frozenset(
-    stems(
-        "film films movie movies item items stamp stamps picture pictures thing things stuff one ones recommend recommendation suggest "
-        "suggestion good great nice best really maybe know watch see look kind kinds type sort also too else more other another but only just "
-        "instead then though still with please so very much bit little lot there here what which who how something anything everything "
-        "ok okay yes no not again about after already rather isn't aren't less long max our do does did am "
-        "was were will get got go let make take love enjoy fan than same as all both today tonight now "
-        "actually well new idea ideas option cool fine hi hello thanks thank if at by into not don't didn't i'm i'd it's that's help hello day "
-        "电影 片 部 看 想 要 个 点 一点 什么 有什么 推荐 好 好看 的 但 但是 也 只 只要 那 这 找 来 些 片子 吗 啊 吧 谢 谢谢 一部 一些 还 还要 再"
-    )
-)
 
 
 def understand(text: str, schema: Schema, state: State) -> Turn:
     """One turn in words -> its slots. Never fails: what it cannot read is told in `Turn.unclear`, or left in `Turn.words`."""
-    text = unicodedata.normalize("NFKC", text).replace("’", "'").strip()
+    text = ROMCOM.sub("romantic comedy", unicodedata.normalize("NFKC", text).replace("’", "'").strip())
     low = text.lower()
     if state.question is not None and (answer := _answer(low, state, schema)) is not None:
         return answer
@@ -148,7 +140,7 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     base = said.get("similar", ()) or said.get("disliked", ()) or said.get("liked", ())
     them = base or marked or ((state.focus,) if state.focus in schema.items else ()) or state.listed
     rest = MORE_FIRST.sub(" ", found.text)
-    numbers = measures.read(rest, schema)
+    numbers = measures.read(rest, schema, state.lang)
     said_of_numbers = len(numbers.filters)
     critiques.read(numbers, schema, found.marks, state.listed)
     of_the_list = len(numbers.filters) > said_of_numbers  # "newer" is said of what is on the list: the subject stands
@@ -163,7 +155,7 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
         # What narrows a request adds its telling words only: "only red ones" adds "red".
         words = " ".join(w for w in words.split() if CJK.search(w) or set(stems(w)) - GENERIC)
     filters = (*numbers.filters, *_added(slots.filters, found.text, schema, state))
-    told = [as_words(f) for f in filters] + [f"nothing that says “{w}”" for w in slots.avoid]
+    told = [as_words(f, state.lang) for f in filters] + [say("avoid", state.lang, word=w) for w in slots.avoid]
     turn = Turn(
         words=words if fresh_stems or slots.taken else "",
         content=tuple(dict.fromkeys(fresh_stems)),
@@ -234,17 +226,15 @@ def _says(turn: Turn) -> bool:
 def _alone(act: Act, state: State) -> Turn:
     if act in ("compare", "why"):
         targets = state.listed[:2] if act == "compare" else ((state.focus,) if state.focus else state.listed[:1])
-        return _of_items(act, targets)
+        return _of_items(act, targets, state.lang)
     if act == "undo" and not state.before:
-        return Turn("unclear", unclear=("there is nothing to undo",))
+        return Turn("unclear", unclear=(say("nothing_to_undo", state.lang),))
     return Turn(act)
 
 
-def _of_items(act: Act, targets: tuple[str, ...]) -> Turn:
-    need = 2 if act == "compare" else 1
-    if len(targets) < need:
-        what = "two items to compare" if act == "compare" else "an item"
-        return Turn("unclear", unclear=(f"I need {what}: ask for something first, then say its number",))
+def _of_items(act: Act, targets: tuple[str, ...], lang: str) -> Turn:
+    if len(targets) < (2 if act == "compare" else 1):
+        return Turn("unclear", unclear=(say("need_two" if act == "compare" else "need_one", lang),))
     return Turn(act, targets=targets)
 
 
@@ -259,11 +249,11 @@ def _about(found: mentions.Mentions, marked: tuple[str, ...], state: State) -> T
     """ "Why the second?" and "compare the first two", told before slots are read."""
     if COMPARE.search(found.text):
         targets = tuple(dict.fromkeys(marked)) or (() if found.unclear else state.listed[:2])
-        turn = _of_items("compare", targets)
+        turn = _of_items("compare", targets, state.lang)
         return replace(turn, unclear=found.unclear or turn.unclear)
     if WHY.search(found.text):
         targets = marked[-1:] or (() if found.unclear else (state.focus,) if state.focus else state.listed[:1])
-        turn = _of_items("why", targets)
+        turn = _of_items("why", targets, state.lang)
         return replace(turn, unclear=found.unclear or turn.unclear)
     if "about" in found.said:
         return Turn("about", targets=found.said["about"])
@@ -281,7 +271,7 @@ def _answer(low: str, state: State, schema: Schema) -> Turn | None:
     if options and YES.fullmatch(low):
         return options[0][1]
     if NO.fullmatch(low):
-        return Turn("note", told=("as you like",))
+        return Turn("note", told=(say("as_you_like", state.lang),))
     said = set(stems(low)) - GENERIC
     for name, turn in options:
         if said and said <= set(stems(name)):

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mmllm.clauses import LEAD, asking
 from mmllm.dialogue import State
 from mmllm.schema import Attribute, Near, Schema, stems
-from mmllm.spans import CJK, LEAD, LONGEST, WORD, choose, spans, values_of
+from mmllm.spans import CJK, GENERIC, LONGEST, WORD, choose, spans, values_of
+from mmllm.texts import joined, say
 from mmllm.types import Filter, Scalar
 from mmllm.verdicts import M
 
@@ -22,7 +24,7 @@ NO = re.compile(
     r"no|not|without|nothing|non|except(?: for)?|but not|avoid|exclude|skip|anything but|rather not|"
     r"hates?|hated|dislike|can'?t stand|"
     r"(?:do not|don'?t|doesn'?t|didn'?t) (?:really )?(?:want|like|need|care for|enjoy|show me|give me|"
-    r"fancy)|"
+    r"fancy|involve|have|contain|include)|aren'?t|isn'?t|"
     r"never|too|less|sick of|tired of|enough of)\s+"
     r"(?:(?:any|a|an|more|too|with|about|of|the|in|that is|that are|which is|to see|see|really|so|very|"
     r"much|for|movies?|films?|ones?|things|something|anything)\s+)*"
@@ -32,6 +34,10 @@ NOT_A_NO = re.compile(
     r"\bnot (?:only|sure|bad|really sure)\b|\bno (?:problem|thanks|thank you|idea|matter|one|worries|way)\b|"
     r"\bnothing (?:else|more|special)\b"
 )
+OFFERS = frozenset(stems("suggestion recommendation idea help any some good"))
+"""Stems that begin no description: "any good suggestions for family films"."""
+DEGREES = ("big", "huge", "enough", "either", "mani", "such", "quit", "even", "yet", "use", "sure", "but", "come")
+"""Stems behind "not" that are no thing to be left out: "not a big fan"."""
 FORGET = re.compile(
     r"\b(?:forget(?: about)?|ignore|drop|remove|never ?mind|clear)\s+(?:about\s+)?(?:the\s+|my\s+)?(?P<a>[\w ]+?)(?:\s+(?:limit|"
     r"filter|thing))?(?=$|[.,;!?]|\s+(?:and|but)\b)"
@@ -41,7 +47,7 @@ FORGET = re.compile(
     r"(?P<f>[\u3400-\u9fff]{1,4}?)(?:都行|无所谓|不重要|随便|都可以)|\bany\s+(?P<g>\w+)\W*$"
 )
 HEAD_ENDS = re.compile(
-    r"\b(?:with|of|in|on|for|at|to|near|under|about|around|featuring|where|who|whose|while|when|like|from|"
+    r"\b(?:with|of|in|on|than|for|at|to|near|under|about|around|featuring|where|who|whose|while|when|like|from|"
     r"holding|wearing|having|has|"
     r"(?:that|which|who)\s+(?!is\b|are\b|looks?\b))\b|⟨"
 )
@@ -75,9 +81,12 @@ SAME = re.compile(
 
 @dataclass
 class Values:
-    """Filters and words found; `text` is what is left, wanted values included (they are also searched for by their words)."""
+    """Filters and words found; `lang` as in `measures.Found`; `text` is what is left,
+    wanted values included (they are also searched for by their words).
+    """
 
     text: str
+    lang: str = "en"
     filters: list[Filter] = field(default_factory=list)
     avoid: list[str] = field(default_factory=list)
     forget: list[str] = field(default_factory=list)
@@ -88,8 +97,9 @@ class Values:
 
 def read(text: str, schema: Schema, state: State, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> Values:
     """Everything but numbers. `base` is what "him" and "the same" are about where no item is named."""
-    out = Values(text)
+    out = Values(text, state.lang)
     _forget(out, schema)
+    out.text = asking(out.text)
     _people(out, schema, marks, base)
     _same(out, schema, marks, base)
     _refused(out, schema)
@@ -109,7 +119,8 @@ def _forget(out: Values, schema: Schema) -> None:
             out.forget += [a.name for a in names]
             out.text = _cut(out.text, *hit.span())
         elif hit["a"] or hit["e"]:
-            out.unclear.append(f"“{hit[0].strip()}”: the attributes here are {', '.join(schema.attributes)}")
+            names_here = joined(schema.attributes, out.lang)
+            out.unclear.append(say("attributes_are", out.lang, said=hit[0].strip(), names=names_here))
             out.text = _cut(out.text, *hit.span())
 
 
@@ -128,11 +139,10 @@ def _people(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], b
         persons = _persons(schema, role)
         found = [(a.name, v) for a in persons[:1] for i in ids for v in values_of(schema.items[i], a.name)]
         if not persons:
-            out.unclear.append(f"“{_plain(hit[0])}”: this catalog names no {role or 'director or author'}")
+            out.unclear.append(say("names_no", out.lang, said=_plain(hit[0], out.lang), role=role or say("role", out.lang)))
         elif not found:
-            out.unclear.append(
-                f"“{_plain(hit[0])}”: " + ("I do not know whom you mean" if not ids else f"no {persons[0].name} is known")
-            )
+            key = "person_unknown" if ids else "whom"
+            out.unclear.append(say(key, out.lang, said=_plain(hit[0], out.lang), name=persons[0].name))
         else:
             op: Literal["=", "!="] = "!=" if hit["no"] or hit["no2"] or hit["no3"] else "="
             names = tuple(dict.fromkeys(v for _, v in found))
@@ -148,7 +158,7 @@ def _people(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], b
         elif hit["by"] == "by" and re.search(
             r"(?:directed|written|painted|composed|sung)\s+by$", hit[0][: hit.end("by") - hit.start()]
         ):
-            out.unclear.append(f"“{hit[0].strip()}”: the catalog names nobody of that name")
+            out.unclear.append(say("nobody", out.lang, said=hit[0].strip()))
             out.text = _cut(out.text, *hit.span())
     # A full name says who is meant without "by".
     for a in _persons(schema, None):
@@ -189,7 +199,7 @@ def _same(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
         if found:
             out.filters.append(_filter(attribute.name, "=", found))
         else:
-            out.unclear.append(f"“{_plain(hit[0])}”: the same {attribute.name} as what?")
+            out.unclear.append(say("same_as", out.lang, said=_plain(hit[0], out.lang), name=attribute.name))
         out.text = _cut(out.text, *hit.span())
     out.text = out.text.replace("thesame", " ")
 
@@ -227,7 +237,12 @@ def _refused(out: Values, schema: Schema) -> None:
                 and (word := WORD.match(out.text, hit.end()))
             ):
                 stem = stems(word[0])
-                if len(stem) == 1 and schema.knows(stem[0]) and not re.match(r"\W*⟨", out.text[word.end() :]):
+                if (
+                    len(stem) == 1
+                    and stem[0] not in (*GENERIC, *DEGREES)
+                    and schema.knows(stem[0])
+                    and not re.match(r"\W*⟨", out.text[word.end() :])
+                ):
                     out.avoid.append(stem[0])
                     out.text = _cut(out.text, hit.start(), word.end())
                     start, named = hit.start(), spans(out.text, schema)
@@ -270,10 +285,10 @@ def _heads(text: str) -> list[tuple[int, int]]:
     """Where each sentence describes what is asked for: from behind "I would like" to "with", "about" or an item."""
     out = []
     for sentence in SENTENCE.finditer(text):
-        lead = LEAD.match(sentence[0])
-        start = sentence.start() + (lead.end() if lead else 0)
-        ends = (m for m in HEAD_ENDS.finditer(text, start, sentence.end()) if stems(text[start : m.start()]) or m[0] == "⟨")
-        out.append((start, next((m.start() for m in ends), sentence.end())))
+        start = sentence.start() + (lead.end() if (lead := LEAD.match(sentence[0])) else 0)
+        ends = HEAD_ENDS.finditer(text, start, sentence.end())
+        end = next((m.start() for m in ends if set(stems(text[start : m.start()])) - OFFERS or m[0] == "⟨"), sentence.end())
+        out.append((start, end))
     return out
 
 
@@ -300,5 +315,5 @@ def _near(out: Values, schema: Schema, head: str, near: Near) -> None:
                 break
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"\s*⟨\d+⟩\s*", " that ", text).strip()
+def _plain(text: str, lang: str) -> str:
+    return re.sub(r"\s*⟨\d+⟩\s*", f" {say('that', lang)} ", text).strip()

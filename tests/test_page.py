@@ -375,6 +375,13 @@ def test_the_page_speaks_chinese_to_a_chinese_browser(visit):
     assert {"price 低于 35", label} <= set(chips(page)) and "为" in label
 
 
+def test_a_reply_is_in_the_language_of_what_was_typed(visit):
+    page = visit()
+    assert "找到" in say(page, "红色的工具") and page.get_by_role("button", name="Something else").is_visible()
+    assert page.locator(".card:visible summary").first.inner_text() == "依据"
+    assert "I found" in say(page, "a red tool") and page.locator(".card:visible summary").first.inner_text() == "Evidence"
+
+
 @pytest.mark.parametrize("width", [360, 390, 768])
 def test_nothing_is_cut_off_at_phone_width(visit, width):
     page = visit(viewport={"width": width, "height": 740})

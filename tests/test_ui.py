@@ -250,6 +250,21 @@ def test_both_languages_have_every_text_with_the_same_gaps(recommender):
     assert say("counts", "zh", 1, 2, 3) == "第 1 至 2 件，共 3 件"
 
 
+def test_the_reply_follows_what_was_written_and_a_button_says_nothing_of_the_language(recommender):
+    start = Session(State(lang="zh"), "zh")
+    session, said = asked(recommender, Ask("a tool", pressed=True), start)
+    assert session.last.lang == "zh" and "找到" in said
+    session, said = asked(recommender, Ask("something cheaper"), session)
+    assert session.last.lang == "en" and "找到" not in said
+    session, said = asked(recommender, Ask("undo", label="撤销", pressed=True), session)
+    assert session.last.lang == "en" and said.startswith("Taken back")
+    session, said = asked(recommender, Ask("一只猫"), replace(session, lang="en"))
+    assert session.last.lang == "zh" and "一只猫" in said and cleared(recommender, session).state == State(lang="zh")
+    r = next(r for r in session.last.recommendations if r.id == "cat")
+    html = Tags(card(r, Files(), session.last.lang)).text
+    assert "一只猫" in html and "依据" in html
+
+
 def ui_files():
     from tests.conftest import ROOT
 

@@ -37,6 +37,12 @@ def read(text, schema=FILMS, state=None):
         ("wasn't really a fan of it, not a fan of Moth Season", "disliked", ["moth-season"]),
         ("Moth Season was so boring", "disliked", ["moth-season"]),
         ("I have seen Copper Rain already", "known", ["copper-rain"]),
+        ("I have seen Copper Rain and I enjoyed that one", "liked", ["copper-rain"]),
+        ("I watched Copper Rain so many times", "liked", ["copper-rain"]),
+        ("Copper Rain (2021) was a fave of mine", "liked", ["copper-rain"]),
+        ("do you know of any film like Copper Rain", "similar", ["copper-rain"]),
+        ("Like Copper Rain and Amber Court", "similar", ["copper-rain", "amber-court"]),
+        ("I wasn't a big fan of Copper Rain", "disliked", ["copper-rain"]),
         ("we watched Winter Orchard and Amber Court", "known", ["winter-orchard", "amber-court"]),
         ("films like Northern Static", "similar", ["northern-static"]),
         ("something similar to Velvet Radar or Copper Rain", "similar", ["velvet-radar", "copper-rain"]),
@@ -59,6 +65,10 @@ def test_what_is_said_of_a_title(text, kind, ids):
         "I haven't seen Winter Orchard",  # a denial
         "I never watched Amber Court",
         "I want to see The Ninth Well",  # a wish
+        "I will look into Copper Rain",
+        "I heard Copper Rain was good",
+        "is it like Copper Rain?",
+        "Copper Rain looks good",  # from its poster
         "I loved Red Meridian (1951)",  # another film of that name
         "I loved Red Meridian: The Return",  # part of a longer title
         "I like the winter in an orchard",  # the words, but no title
@@ -89,6 +99,15 @@ def test_what_is_no_mark(text):
         ("I don't want anything longer than 100 minutes", ["minutes at most 100"]),
         ("not from 1999", ["year not 1999"]),
         ("not any films from the 80s", []),  # a span cannot be left out, and that is said
+        ("I'm looking for some good comedies", ["genre comedy"]),
+        ("That was boring. Any comedy?", ["genre comedy"]),  # each sentence has a head of its own
+        ("any good suggestions for horror", ["genre horror"]),
+        ("a rom com", ["genre romance and comedy"]),
+        ("in 2016 or 2017", ["year at least 2016", "year at most 2017"]),
+        ("it came out in 2017", []),  # told of a film
+        ("the comedy was pretty bad", []),
+        ("do you have any that don't involve horror", ["genre not horror"]),
+        ("I tend to watch older films", []),  # a taste compares with nothing
         ("不要2000年以前的", ["year at least 2000"]),
         ("late nineties", ["year at least 1996", "year at most 1999"]),
         ("the 2000s", ["year at least 2000", "year at most 2009"]),
@@ -256,6 +275,34 @@ def test_what_cannot_be_read_is_told():
 )
 def test_odd_input_never_fails(text):
     assert read(text).liked == ()
+
+
+def test_words_of_users_that_most_items_lack_are_searched_and_never_filters():
+    free = [{"tags": [f"word {n}", "good"]} for n in range(80)] + [{"genre": "comedy"}] * 100
+    items = [parse_item({"id": str(n), "title": f"Film {n}", "attributes": a}) for n, a in enumerate(free)]
+    turn = read("a good comedy about word 7", Schema.of(items))
+    assert turn.filters == (Filter("genre", "=", "comedy"),) and "word 7" in turn.words
+
+
+def test_a_title_is_dated_by_the_year_attribute():
+    films = [parse_item({"id": str(y), "title": "The Return", "attributes": {"year": y}}) for y in (1984, 2011)]
+    assert read("I loved The Return (2011)", Schema.of(films)).liked == ("2011",)
+    turn = read("I loved The Return (1951)", Schema.of(films))
+    assert turn.liked == () and "no such title" in turn.unclear[0] and not turn.words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I heard of that one, thanks!",
+        "sounds great, I will check it out",
+        "Have a good night!",
+        "it was really well made",
+        "never seen it",
+    ],
+)
+def test_what_only_tells_is_not_searched_for(text):
+    assert read(text).words == ""
 
 
 def test_the_last_word_about_an_attribute_counts():
