@@ -123,7 +123,9 @@ class Conversation:
             said = talk.about(turn, state, self.recommender) if turn.act == "about" else ""
             shown = last.recommendations if turn.act == "about" or ids == state.listed else self._present(state, ids)
             told_in = last.lang if shown is last.recommendations else state.lang
-            response = Response(shown, ("understand", "present"), {}, said=said, understood=told, unclear=turn.unclear, lang=told_in)
+            response = Response(
+                shown, ("understand", "present"), {}, said=said, understood=told, unclear=turn.unclear, lang=told_in
+            )
             return response, self._seen(state, ids)
         if not state.asks:
             response, state = self._offer(state, turn)
