@@ -186,7 +186,9 @@ def template(title: str, rows: Sequence[Evidence], lang: str = "en") -> str:
     if title_words:
         parts.append(say("by_title", lang, value=title_words[0]))
     for e in attributes[:3]:
-        parts.append(say("by_names" if e.name == NAMES else "by_attribute", lang, name=e.name, value=e.value))
+        # In Chinese a title is one of the names: that it is also called so would say it twice.
+        named = "by_title" if lang != "en" and e.value == title else "by_names"
+        parts.append(say(named if e.name == NAMES else "by_attribute", lang, name=e.name, value=e.value))
     for e in rows:
         if e.kind == "words" and e.name == "text":
             parts.append(say("by_text", lang, value=e.value))

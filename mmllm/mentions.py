@@ -168,7 +168,7 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
 YEAR = re.compile(r"\s*\((\d{4})\)")
 # Words with capitals before a year: a title that the catalog does not have.
 DATED = re.compile(
-    r"(?:(?:[A-Z0-9][\w'’.:&!,-]*|[Tt]he|of|and|in|an?|to|on|for|with|at|from)\s+)*[A-Z0-9][\w'’.:&!-]*\s*\((?:18|19|20)\d\d\)"
+    r"(?:(?:[A-Z0-9][\w'’.:&!,-]*|[Tt]he|of|and|in|an?|to|on|for|with|at|from)\s+){0,11}[A-Z0-9][\w'’.:&!-]*\s*\((?:18|19|20)\d\d\)"
 )
 
 

@@ -96,19 +96,19 @@ TEXTS: dict[str, Pair] = {
         "No item does without those words. Shall I allow them again?",
         "所有内容都含有这些词。要重新允许它们吗？",
     ),
-    "conflict": ("Nothing here is {asked}.{ranges} Shall I drop that?", "这里没有{asked}的内容。{ranges}要去掉这个条件吗？"),
+    "conflict": ("Nothing here is {asked}.{ranges} Shall I drop that?", "这里没有 {asked} 的内容。{ranges}要去掉这个条件吗？"),
     "conflict_part": (
         "Nothing here is {asked}.{ranges} Shall I drop “{laid}”? That is what these leave out.",
-        "这里没有{asked}的内容。{ranges}要去掉“{laid}”吗？下面这些没有考虑它。",
+        "这里没有 {asked} 的内容。{ranges}要去掉“{laid}”吗？下面这些没有考虑它。",
     ),
     "range": (" Here {name} goes from {low} to {high}.", "这里的 {name} 从 {low} 到 {high}。"),
     "seen_many": (
         "You have seen all {count} with {asked}: {titles}. Shall I show them again?",
-        "{asked}的共 {count} 件，您都看过了：{titles}。要再显示一遍吗？",
+        "{asked} 的共 {count} 件，您都看过了：{titles}。要再显示一遍吗？",
     ),
     "seen_one": (
         "You have seen the only one with {asked}: {titles}. Shall I show it again?",
-        "{asked}的只有一件，您看过了：{titles}。要再显示一遍吗？",
+        "{asked} 的只有一件，您看过了：{titles}。要再显示一遍吗？",
     ),
     "narrow": (
         "There are {count} such. Is there a {name} that you would like, for instance {some}?",

@@ -119,6 +119,7 @@ MORE_FIRST = re.compile(
 def understand(text: str, schema: Schema, state: State) -> Turn:
     """One turn in words -> its slots. Never fails: what it cannot read is told in `Turn.unclear`, or left in `Turn.words`."""
     text = ROMCOM.sub("romantic comedy", unicodedata.normalize("NFKC", text).replace("’", "'").strip())
+    text = re.sub("[⟨⟩⟪⟫]", " ", text)  # the marks of `mentions` are ours
     low = text.lower()
     if state.question is not None and (answer := _answer(low, state, schema)) is not None:
         return answer

@@ -81,9 +81,7 @@ SAME = re.compile(
 
 @dataclass
 class Values:
-    """Filters and words found; `lang` as in `measures.Found`; `text` is what is left,
-    wanted values included (they are also searched for by their words).
-    """
+    """Filters and words found; `text` is what is left, wanted values included, which are also searched for; `lang` as in `measures.Found`."""
 
     text: str
     lang: str = "en"

@@ -171,6 +171,17 @@ def test_a_query_can_ask_for_reasons_in_chinese(recommender):
     assert response.lang == "zh" and all("。" in r.explanation.text for r in response.recommendations)
 
 
+@pytest.mark.real
+def test_the_stamps_are_called_by_their_chinese_names(stamps):
+    talk = Conversation(stamps)
+    response = talk.turn("红色的水果")
+    said = "".join(talk.reply(response))
+    names = [title_in(r.item, "zh") for r in response.recommendations]
+    assert all(CJK.search(n) and n in said for n in names[:3]), said
+    assert not ENGLISH.search(own_words(said, stamps).replace("BM25", "").replace("all-minilm-l6-v2", "")), said
+    assert response.stages[-1] == "explain:template"
+
+
 def test_what_is_not_understood_is_told_in_the_language_of_the_turn():
     assert say("nothing_to_undo", "en") == "there is nothing to undo"
     assert State(lang="zh").before == () and CJK.search(say("nothing_to_undo", "zh"))

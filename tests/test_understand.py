@@ -271,7 +271,19 @@ def test_what_cannot_be_read_is_told():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "???", "🙂🙂", "⟨0⟩ ⟨1⟩ than ⟨7⟩", "cheaper than ⟨9⟩", "a" * 2000, "the " * 500, "(((([[[", "\u0000", "İstanbul ﬁlm"],
+    [
+        "",
+        "???",
+        "🙂🙂",
+        "⟨0⟩ ⟨1⟩ than ⟨7⟩",
+        "cheaper than ⟨9⟩",
+        "some like ⟨0⟩, I love ⟨1⟩",
+        "a" * 2000,
+        "the " * 500,
+        "(((([[[",
+        "\u0000",
+        "İstanbul ﬁlm",
+    ],
 )
 def test_odd_input_never_fails(text):
     assert read(text).liked == ()
