@@ -19,7 +19,7 @@ from mmllm.talk import examples
 from mmllm.types import Query
 from mmllm.ui_pieces import I18N, Browse, Card, Files, ProfileTab, blocks, status, text_block, theme
 from mmllm.ui_session import CARDS, Ask, Session
-from mmllm.ui_style import CSS, LABELS, SAVE, THEME
+from mmllm.ui_style import CSS, LABELS, SAVE, THEME, TO_TABLE
 from mmllm.ui_text import language, of_critique, of_part, say
 
 UPLOADS = (600, 3600)
@@ -202,7 +202,10 @@ class Page:
         for clear in (self.clear.click, self.chat.clear):  # the chat has a bin of its own
             clear(self.on_clear, self.session, [self.chat, self.history, self.session, *self.seen], api_visibility="private")
         chosen = [card.choose for card in self.cards]
-        self.compare.click(self.on_compare, [self.session, *chosen], [self.status, self.table], api_visibility="private")
+        compared = self.compare.click(
+            self.on_compare, [self.session, *chosen], [self.status, self.table], api_visibility="private"
+        )
+        compared.then(None, js=TO_TABLE)  # the table stands above the cards, the button below them
         self._connect_tabs()
 
     def _asks(self, event: Callable[..., Any], ask: Callable[..., Ask | None], *given: Any) -> Any:

@@ -28,7 +28,7 @@ audio { height: 32px; vertical-align: middle; max-width: 100%; }
 .buttons { flex-wrap: wrap; gap: 6px; align-items: center; }
 .buttons button { flex: 0 1 auto; min-width: 0; max-width: 100%; overflow-wrap: anywhere; }
 .card .buttons button { flex: 1 1 auto; }
-.buttons > .block { flex: 0 0 auto; min-width: fit-content !important; width: auto !important; overflow: visible; }
+.buttons > .block { flex: 0 0 auto; min-width: fit-content !important; width: auto !important; overflow: visible; background: none; }
 #head { align-items: center; flex-wrap: nowrap; }
 #theme { width: auto; flex: none; }
 #request { border: 1px solid var(--neutral-500) !important; border-radius: 12px !important; }
@@ -90,6 +90,9 @@ LABELS = """
   name();
 }
 """
+TO_TABLE = (
+    "() => { setTimeout(() => document.querySelector('.comparison, [role=status]')?.scrollIntoView({ block: 'center' }), 100); }"
+)
 THEME = "() => { document.body.classList.toggle('dark'); }"
 # The export never becomes a file of the server's, which anyone with its address could read: the browser makes one of the text.
 SAVE = """

@@ -302,6 +302,7 @@ def test_two_cards_are_compared(visit):
     page.get_by_role("button", name="Compare the chosen").click()
     table = page.get_by_role("table")
     table.wait_for()
+    page.wait_for_function("() => document.querySelector('.comparison').getBoundingClientRect().top > 0")
     assert [t.strip() for t in table.get_by_role("columnheader").all_inner_texts()[1:]] == [first, second]
     assert "price ≠" in table.inner_text() and "kind ≠" not in table.inner_text()
 
