@@ -9,7 +9,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
 .PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-page bench-encode eval-encoders eval clean
-.PHONY: train-general eval-general movies train-movies eval-movies
+.PHONY: train-general eval-general movies train-movies eval-movies eval-simulator
 
 setup: $(VENV)/.installed
 
@@ -100,6 +100,10 @@ eval-movies: movies
 	  $(BIN)/python -m eval rank catalogs/movies --index index/movies --split $$split --out eval/results/movielens_small_$$split.json --adapter movies=adapters/movies || exit 1; \
 	done
 	$(BIN)/python -m eval ablate catalogs/movies adapters/movies --index index/movies --cases 60 --out eval/results/movies_ablation.json
+
+# 200 simulated users, each after one film that he never names, talk to the conversation and to the same retriever without a memory.
+eval-simulator: movies
+	$(BIN)/python -m eval simulate index/movies -o eval/results/simulator_movies.json --systems 'conversation,last message,no memory'
 
 # adapters/general: its reasons on the stamps, and requests on a catalog it never saw, where there is one (FASHION, a CSV of products).
 FASHION ?= ../shared/data/fashion_products/items.csv

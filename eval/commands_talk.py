@@ -29,9 +29,9 @@ def simulate(
     count: Annotated[int, typer.Option(help="How many dialogues.")] = 200,
     turns: Annotated[int, typer.Option(help="How many turns a user has patience for.")] = simulation.TURNS,
     k: Annotated[int, typer.Option("-k", help="How many items a list holds.")] = 5,
-    systems: Annotated[str, typer.Option(help="Names separated by commas, the one to compare first.")] = ",".join(
-        simulation.SYSTEMS
-    ),
+    systems: Annotated[
+        str, typer.Option(help="Names separated by commas, the one to compare first.")
+    ] = "conversation,last message",
     thing: Annotated[str, typer.Option(help="What people call an item.")] = "film",
     seed: Annotated[int, typer.Option(help="Of the users and of all they say.")] = SEED,
     transcripts: Annotated[
