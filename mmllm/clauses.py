@@ -19,7 +19,7 @@ OPENING = re.compile(
 )
 WANT = (
     r"(?:really |also |just |usually |mostly |generally |always |definitely |personally |mainly |kind of |do |kinda )*"
-    r"(?:want|wanna|need|would like|'d like|d like|will like|like|love|prefer|enjoy|fancy|adore|hate|dislike|"
+    r"(?:want|wanna|need|(?:would|'d|d|will) (?:like|love|prefer|rather)|like|love|prefer|enjoy|fancy|adore|hate|dislike|"
     r"can'?t stand|don'?t (?:really )?(?:want|like|need|care for|enjoy|love)|do not (?:want|like|need)|"
     r"(?:am |'m |m |are |'re |was )?(?:not )?(?:just |really |also |currently |actually )*(?:looking|searching|hoping|after|into|"
     r"in the mood|interested in|up for|tired of|sick of|a (?:\w+ ){0,4}fan|fans?)|think (?:a|an|some|something|maybe))\b"

@@ -103,23 +103,25 @@ def find(text: str, schema: Schema, state: State) -> Mentions:
     spoken: set[int] = set()
     for kind, rule in RULES:
         for found in list(rule.finditer(text)):
-            group = next(g for g in found.groups() if g)
+            group = next(g for g in found.groups() if g and "⟨" in g)
             numbers = [int(n) for n in re.findall(r"⟨(\d+)⟩", group)]
             if any(n in spoken for n in numbers):
                 continue
             spoken.update(numbers)
             if kind != "nothing":
                 said.setdefault(kind, []).extend(i for n in numbers for i in marks[n][0])
-        # The words of the rule are used up; the marks stay, for "cheaper than ⟨0⟩".
-        text = rule.sub(
-            lambda m: " " + " ".join(re.findall(M, m[0])).translate(USED) + " " if _all_spoken(m[0], spoken) else m[0], text
-        )
+        text = rule.sub(lambda m: _used_up(m) if _all_spoken(m[0], spoken) else m[0], text)
     text = text.translate(FREE)
     for n, (_, words, strong) in enumerate(marks):
         if n not in spoken and not strong:
             text = text.replace(f"⟨{n}⟩", words.lower())
     kept = {n: ids for n, (ids, _, strong) in enumerate(marks) if f"⟨{n}⟩" in text or strong or n in spoken}
     return Mentions(text, kept, {k: tuple(dict.fromkeys(v)) for k, v in said.items()}, tuple(unclear))
+
+
+def _used_up(m: re.Match[str]) -> str:
+    """The words of a rule are used up; its marks stay, for "cheaper than ⟨0⟩", and what it keeps: "any comedies" before "like ⟨0⟩"."""
+    return " ".join((m.groupdict().get("kept") or "", *re.findall(M, m[0]))).translate(USED).join("  ")
 
 
 def _all_spoken(text: str, spoken: set[int]) -> bool:

@@ -30,7 +30,8 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for kind, pattern in (
         (
             "similar",
-            rf"\b(?:any|some|other|another|more)\b(?:(?!\b(?:i|we|you|not)\b|n't)[^⟨.!?;])*?\b(?:like|similar to)\s+{SOFT}{LIST}",
+            r"(?P<kept>\b(?:any|some|other|another|more)\b(?:(?!\b(?:i|we|you|not)\b|n't)[^⟨.!?;])*?)"
+            rf"\b(?:like|similar to)\s+{SOFT}{LIST}",
         ),
         ("nothing", rf"\b(?:is|was|are) (?:{M}|it|that|this|they)\s+(?:\w+\s+)?(?:like|similar to)\s+{SOFT}{LIST}"),
         # Questions and conditions state nothing of the person.
