@@ -317,6 +317,13 @@ def test_what_only_tells_is_not_searched_for(text):
     assert read(text).words == ""
 
 
+def test_what_is_asked_for_before_a_comparison_is_not_used_up_by_it():
+    turn = read("Do you know any good romantic films, something like Copper Rain?")
+    assert turn.similar == ("copper-rain",) and turn.filters == (Filter("genre", "=", "romance"),)
+    for text in ("I'd rather have a red film, these are too long", "I would prefer a red one"):
+        assert Filter("colour", "=", "red") in read(text).filters, text
+
+
 def test_the_last_word_about_an_attribute_counts():
     old = (Filter("year", ">=", 1990), Filter("genre", "=", "drama"), Filter("colour", "!=", "red"))
     assert merge(old, [Filter("year", "<", 1980)]) == (
