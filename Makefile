@@ -8,8 +8,8 @@ export HF_HUB_OFFLINE ?= 1
 export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
-.PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-encode eval-encoders eval clean
-.PHONY: train-general eval-general movies train-movies eval-movies
+.PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-page bench-encode eval-encoders eval clean
+.PHONY: train-general eval-general movies train-movies eval-movies eval-simulator
 
 setup: $(VENV)/.installed
 
@@ -55,6 +55,10 @@ bench-rerank: weights
 bench-turn: stamps
 	$(BIN)/python -m eval.bench_turn $(INDEX)
 
+bench-page: stamps
+	$(BIN)/pip install --quiet playwright
+	$(BIN)/python -m eval.bench_page $(INDEX)
+
 bench-encode: stamps
 	$(BIN)/python -m eval.bench_encode $(STAMPS) --out eval/results/bench_encode.json
 
@@ -98,6 +102,10 @@ eval-movies: movies
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time --out eval/results/movielens_small_global-time.json $(MOVIES) --adapter movies=adapters/movies
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split leave-last-out --out eval/results/movielens_small_leave-last-out.json $(MOVIES) --adapter movies=index/movies_leave-last-out
 	$(BIN)/python -m eval ablate catalogs/movies adapters/movies --index index/movies --base slist --cases 60 --out eval/results/movies_ablation.json
+
+# 200 simulated users, each after one film that he never names, talk to the conversation and to the same retriever without a memory.
+eval-simulator: movies
+	$(BIN)/python -m eval simulate index/movies -o eval/results/simulator_movies.json --systems 'conversation,last message,no memory'
 
 # adapters/general: its reasons on the stamps, and requests on a catalog it never saw, where there is one (FASHION, a CSV of products).
 FASHION ?= ../shared/data/fashion_products/items.csv

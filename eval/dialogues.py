@@ -44,16 +44,19 @@ class Asked:
     said: tuple[tuple[str, ...], ...]
 
 
-def read(file: Path, ids: Sequence[str]) -> list[Dialogue]:
-    """JSON lines with dialog_id, turns and the films' ids in the catalog (null where it has them not)."""
+def read(file: Path, ids: Sequence[str], *, missing: bool = False) -> list[Dialogue]:
+    """JSON lines with dialog_id, turns and the films' ids in the catalog (null where it has them not).
+
+    With `missing`, a named film that the catalog does not have stands as -1 among a turn's items.
+    """
     number = {i: n for n, i in enumerate(ids)}
     out = []
     for n, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
-            linked = {title: number.get(str(i)) for title, i in row["movies"].items() if i is not None}
+            linked = {title: number.get(str(i), -1) for title, i in row["movies"].items()}
             turns = tuple(
-                (t["speaker"], t["text"], tuple(m for m in (linked.get(title) for title in t["movies"]) if m is not None))
+                (t["speaker"], t["text"], tuple(m for m in (linked.get(title, -1) for title in t["movies"]) if missing or m >= 0))
                 for t in row["turns"]
             )
             out.append(Dialogue(str(row["dialog_id"]), turns))

@@ -145,6 +145,24 @@ def interval(values: np.ndarray, *, seed: int = 17, rounds: int = 2000, level: f
     return float(np.quantile(means, (1 - level) / 2)), float(np.quantile(means, (1 + level) / 2))
 
 
+def ratio(
+    parts: np.ndarray, wholes: np.ndarray, *, seed: int = 17, rounds: int = 2000, level: float = 0.95
+) -> dict[str, float | list[float] | None]:
+    """Sum of parts [U] over sum of wholes [U], with its bootstrap interval over the U (people, each with all that is his); None of nothing."""
+    if not wholes.sum():
+        return {"value": None, "of": 0.0, "interval": None}
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(parts), size=(rounds, len(parts)))
+    above, below = parts[drawn].sum(axis=1), wholes[drawn].sum(axis=1)
+    found = above[below > 0] / below[below > 0]
+    edges = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return {
+        "value": round(float(parts.sum() / wholes.sum()), 5),
+        "of": float(wholes.sum()),
+        "interval": [round(float(v), 5) for v in edges],
+    }
+
+
 def paired_p(a: np.ndarray, b: np.ndarray, *, seed: int = 17, rounds: int = 10_000) -> float:
     """Two-sided paired permutation test of mean(a - b) = 0 by random signs."""
     difference = a - b

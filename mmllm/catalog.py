@@ -10,6 +10,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mmllm.errors import CatalogError, QueryError
+from mmllm.texts import CJK
 from mmllm.types import AttributeValue, CatalogProblem, Filter, Item, PathLike, Scalar
 
 FILE = "catalog.jsonl"
@@ -24,6 +26,7 @@ EXAMPLES = "examples.txt"
 """An optional file beside the catalog: requests to show a newcomer, one a line."""
 NAMES = "names"
 """A reserved attribute: other names of the item, in any language. Searched by words, never embedded, no filter."""
+KANA = re.compile("[\u3040-\u30ff]")
 FIELDS = ("id", "title", "text", "attributes", "image", "audio")
 
 
@@ -195,6 +198,22 @@ def document(item: Item) -> str:
         if values.casefold() not in said
     ]
     return "\n".join(t for t in (item.title if item.title not in item.text else "", item.text, "; ".join(extra)) if t)
+
+
+def title_in(item: Item, lang: str) -> str:
+    """The title as it is called in a language: in Chinese its first name of Chinese signs alone, where the catalog has names (`NAMES`).
+
+    >>> frog = Item("frog", "A frog", attributes={"names": ("Une grenouille", "カエル", "青蛙")})
+    >>> title_in(frog, "zh"), title_in(frog, "en"), title_in(Item("sun", "A sun"), "zh")
+    ('青蛙', 'A frog', 'A sun')
+    """
+    names = item.attributes.get(NAMES, ()) if lang == "zh" else ()
+    chinese = (
+        n
+        for n in (names if isinstance(names, tuple) else (names,))
+        if isinstance(n, str) and CJK.search(n) and not KANA.search(n)
+    )
+    return next(chinese, item.title)
 
 
 def as_text(value: AttributeValue) -> str:

@@ -85,9 +85,9 @@ def _answer(talk: Conversation, line: str, console: Console) -> None:
     elif command in SPOKEN:
         if not argument:
             raise QueryError(f"{command} alone", expected=f"{command} and what it is about", do=f"for example {command} 1")
-        parts = {"text": SPOKEN[command].format(argument)}
+        parts = {"text": SPOKEN[command].format(argument), "lang": talk.state.lang}
     elif command in ALONE:
-        parts = {"text": ALONE[command]}
+        parts = {"text": ALONE[command], "lang": talk.state.lang}
     elif command.startswith("/"):
         raise QueryError(f"unknown command {command}", expected=", ".join(_names()), do="say /help")
     else:
@@ -132,12 +132,14 @@ def _parts(line: str) -> dict[str, Any]:
 
 
 def _items(response: Response) -> Any:
-    from mmllm.catalog import NAMES, as_text
+    from mmllm.catalog import NAMES, as_text, title_in
 
     rows = []
     for n, r in enumerate(response.recommendations, start=1):
         told = " · ".join(f"{name} {as_text(v)}" for name, v in r.item.attributes.items() if name != NAMES)
-        rows.append((str(n), r.title, told, r.explanation.text.removeprefix(f"{r.title}: ")))
+        title = title_in(r.item, response.lang)
+        why = r.explanation.text.removeprefix(f"{title}: ").removeprefix(f"{title}：")
+        rows.append((str(n), title, told, why))
     return _table(("", "title", "what the catalog says", "why"), rows)
 
 

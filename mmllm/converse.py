@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmllm import settings, talk
-from mmllm.catalog import resolve_filters
-from mmllm.dialogue import QUIET, Question, State, Turn, step, where
+from mmllm.catalog import resolve_filters, title_in
+from mmllm.dialogue import QUIET, Question, State, Turn, filter_values, step, where
 from mmllm.errors import QueryError
 from mmllm.explain import explain
 from mmllm.media import load_audio
@@ -22,6 +22,7 @@ from mmllm.recommend import Recommender
 from mmllm.retrieve import words as stems
 from mmllm.speech import Heard
 from mmllm.talk import remaining
+from mmllm.texts import language, say
 from mmllm.types import Filter, Query, Recommendation, Response
 from mmllm.understand import understand
 
@@ -48,8 +49,10 @@ class Conversation:
             kept = {kind: tuple(i for i in ids if i in here) for kind, ids in self.profile.marks().items()}
             self.state = State(liked=kept["liked"], disliked=kept["disliked"], known=kept["known"])
 
-    def turn(self, text: str = "", *, image: Any = None, audio: Any = None, where: dict[str, Any] | None = None) -> Response:
-        """Answer one turn; the state changes only if the turn succeeds."""
+    def turn(
+        self, text: str = "", *, image: Any = None, audio: Any = None, where: dict[str, Any] | None = None, lang: str = ""
+    ) -> Response:
+        """Answer one turn; the state changes only if the turn succeeds. It is answered in the language of its words, or in `lang`."""
         schema = self.recommender.schema
         heard = self._hear(audio)
         spoken = heard.transcript.text.strip() if heard is not None else ""
@@ -59,15 +62,16 @@ class Conversation:
             raise QueryError("the query is empty", expected="words, a picture, a sound, a liked item or a filter")
         if len(said) > settings.MAX_QUERY_CHARS:
             raise QueryError(f"a request of {len(said):,} characters", expected=f"at most {settings.MAX_QUERY_CHARS:,}")
+        now = replace(self.state, lang=lang or language(said, self.state.lang))
         # "Like this" beside a picture means the picture.
-        before = replace(self.state, last=None, focus="") if image is not None else self.state
+        before = replace(now, last=None, focus="") if image is not None else now
         turn = understand(said, schema, before) if said else Turn("ask")
         if (image is not None or sound) and (turn.act in QUIET or turn.act in ("more", "again")):
             turn = Turn("ask", words=said if turn.act != "hello" else "")
         if where:
             turn = replace(turn, act="ask", filters=(*turn.filters, *resolve_filters(where, self.recommender.store.items)))
         keeps = heard if heard is not None and (sound or turn.fresh or image is not None or not self.state.asks) else None
-        response = self._take(turn, step(self.state, turn, image=image, sound=keeps))
+        response = self._take(turn, step(now, turn, image=image, sound=keeps))
         if heard is not None and response.transcript is None:
             response = replace(response, transcript=heard.transcript)
         return response
@@ -86,6 +90,7 @@ class Conversation:
     def _take(self, turn: Turn, state: State) -> Response:
         """Show the state that a turn led to, and make it the state."""
         response, state = self._show(turn, state)
+        response = _in(state.lang, response)
         self.state = replace(state, last=response if turn.act != "reset" else None)
         self._remember()
         return response
@@ -99,27 +104,29 @@ class Conversation:
     def _show(self, turn: Turn, state: State) -> tuple[Response, State]:
         """The response to a turn and the state with what was shown in it."""
         schema, last = self.recommender.schema, state.last or Response((), (), {})
-        told = (*turn.told, *talk.marks(turn, schema))
+        told = (*turn.told, *talk.marks(turn, schema, state.lang))
         if turn.act == "undo":
             return replace(last, said=talk.undone(state, schema), understood=(), unclear=()), state
         if turn.act == "reset":
             if self.profile is None:
-                return Response((), ("reset",), {}, notes=(talk.FORGOTTEN,)), state
+                return Response((), ("reset",), {}, notes=(say("forgotten", state.lang),)), state
             # What is kept under a name outlives the request: two words must not empty a profile.
             kept = replace(state, liked=self.state.liked, disliked=self.state.disliked, known=self.state.known)
-            return Response((), ("reset",), {}, notes=(talk.FORGOTTEN_BUT_KEPT,)), kept
+            return Response((), ("reset",), {}, notes=(say("forgotten_but_kept", state.lang),)), kept
         if turn.act == "note" or (turn.act in QUIET and turn.act != "about"):
             said = talk.answer(turn, state, self.recommender)
             return replace(last, said=said, understood=told, unclear=turn.unclear, question=""), state
         if turn.act == "about" or turn.act == "again" or turn.wanted:
             ids = turn.targets or turn.wanted or state.listed
             if not ids:
-                return Response((), ("understand",), {}, said=talk.NOTHING_YET), state
+                return Response((), ("understand",), {}, said=say("nothing_shown", state.lang)), state
             said = talk.about(turn, state, self.recommender) if turn.act == "about" else ""
             shown = last.recommendations if turn.act == "about" or ids == state.listed else self._present(state, ids)
-            return Response(shown, ("understand", "present"), {}, said=said, understood=told, unclear=turn.unclear), self._seen(
-                state, ids
+            told_in = last.lang if shown is last.recommendations else state.lang
+            response = Response(
+                shown, ("understand", "present"), {}, said=said, understood=told, unclear=turn.unclear, lang=told_in
             )
+            return response, self._seen(state, ids)
         if not state.asks:
             response, state = self._offer(state, turn)
         else:
@@ -132,11 +139,13 @@ class Conversation:
         """The request of a state, without what is hidden."""
         refused = set(state.disliked)
         liked = tuple(dict.fromkeys((*state.liked, *(i for i in state.similar if i not in refused))))
-        values = [str(v) for f in state.filters if f.op in ("=", "in", "all") for v in talk.values(f) if isinstance(v, str)]
+        values = [str(v) for f in state.filters if f.op in ("=", "in", "all") for v in filter_values(f) if isinstance(v, str)]
         said = set(stems(state.words))
         # Filters narrow; their words also rank what is left, and are there to be given as a reason.
         text = " ".join((state.words, *(v for v in values if not set(stems(v)) <= said))).strip()
-        return Query(text or None, state.image, state.sound, liked, state.disliked, where(state.filters))
+        similar = tuple(i for i in state.similar if i not in state.liked)
+        filters = where(state.filters)
+        return Query(text or None, state.image, state.sound, liked, state.disliked, filters, similar=similar, lang=state.lang)
 
     def _search(self, turn: Turn, state: State) -> tuple[Response, State]:
         schema = self.recommender.schema
@@ -147,7 +156,7 @@ class Conversation:
             state, dropped = self._relax(state, hidden)
             left = remaining(schema, replace(state, filters=tuple(f for f in state.filters if f not in dropped)), hidden)
         if not left:
-            return Response((), ("understand",), {}, said=talk.ALL_SEEN), state
+            return Response((), ("understand",), {}, said=say("all_seen", state.lang)), state
         searched = replace(state, filters=tuple(f for f in state.filters if f not in dropped))
         query = self.query(searched)
         if not talk.something(query):
@@ -157,7 +166,7 @@ class Conversation:
         response = self.recommender.recommend(replace(query, exclude=outside), k=self.k)
         if not response.recommendations and not turn.content:
             if state.content:
-                return replace(response, said=talk.ALL_SEEN), state
+                return replace(response, said=say("all_seen", state.lang)), state
             # Words that only name values cannot fail to match: a text encoder that does not read them found nothing.
             return replace(response, recommendations=self._present(searched, left[: self.k])), state
         unmatched = turn.content and self._matches_nothing(turn, state, response)
@@ -165,14 +174,12 @@ class Conversation:
             marked = turn.liked or turn.disliked or turn.known or turn.avoid or turn.forget
             if not (searched.filters or state.similar or marked):
                 # Nothing came of it: what was asked before stands, and its list stays on the screen.
-                earlier = replace(state.before[-1], before=state.before[:-1])
-                said = talk.no_match(turn.words, self.recommender)
+                earlier = replace(state.before[-1], before=state.before[:-1], lang=state.lang)
+                said = talk.no_match(turn.words, self.recommender, state.lang)
                 return replace(earlier.last or Response((), (), {}), transcript=response.transcript, said=said), earlier
             words = "" if turn.fresh else state.words.removesuffix(turn.words).strip()
             state = replace(state, words=words, content=tuple(c for c in state.content if c not in turn.content))
-            response = replace(
-                response, notes=(*response.notes, f"nothing in the catalog matches “{turn.words}”: the rest was searched for")
-            )
+            response = replace(response, notes=(*response.notes, say("rest_searched", state.lang, words=turn.words)))
         # With nothing but filters all scores are equal: the one case in which it helps to ask.
         unranked = not (query.text or query.liked or query.image is not None or query.audio is not None)
         if state.question is None and turn.filters and unranked and len(left) > self.k:
@@ -210,7 +217,7 @@ class Conversation:
     def _offer(self, state: State, turn: Turn) -> tuple[Response, State]:
         """For a turn that asks for nothing in particular: a question, and one item of each kind."""
         if turn.act != "ask" or turn.disliked or turn.known or turn.avoid or turn.forget:
-            return Response((), ("understand",), {}, said=talk.ASK_BACK), state
+            return Response((), ("understand",), {}, said=say("ask_back", state.lang)), state
         ids, state = talk.spread(self.recommender.schema, state, self.k)
         return Response(self._present(state, ids), ("understand", "present"), {}), state
 
@@ -218,7 +225,8 @@ class Conversation:
         return self.recommender.present(self.query(state), ids)
 
     def _seen(self, state: State, ids: tuple[str, ...]) -> State:
-        return replace(state, shown=tuple(dict.fromkeys((*state.shown, *ids))))
+        """What is on the screen, and what the person named as a model ("like Heat"), need not be shown again."""
+        return replace(state, shown=tuple(dict.fromkeys((*state.shown, *state.similar, *ids))))
 
     def like(self, id_: str) -> None:
         """Remember a like; it takes a dislike of the same item back."""
@@ -247,11 +255,23 @@ class Conversation:
         yield from talk.opening(response)
         if response.recommendations and not response.said:
             first = response.recommendations[0]
-            yield (self.explained(first) if self.reword else first).explanation.text
+            yield (self.explained(first, response.lang) if self.reword else first).explanation.text
         yield from talk.closing(response)
 
-    def explained(self, recommendation: Recommendation) -> Recommendation:
-        """The same item with its reason put to the LM."""
+    def explained(self, recommendation: Recommendation, lang: str = "en") -> Recommendation:
+        """The same item with its reason put to the LM, whose words are checked in English alone: in Chinese the template speaks."""
         rows = recommendation.explanation.evidence
-        words = explain(recommendation.title, rows, self.recommender.reranker.lm)
+        words = explain(title_in(recommendation.item, lang), rows, self.recommender.reranker.lm, lang)
         return replace(recommendation, explanation=words)
+
+
+def _in(lang: str, response: Response) -> Response:
+    """A response in a language: a list that is kept from an earlier turn has its reasons told again, and its stages say who worded them."""
+    kept = tuple(
+        replace(r, explanation=explain(title_in(r.item, lang), r.explanation.evidence, None, lang))
+        if response.lang != lang
+        else r
+        for r in response.recommendations
+    )
+    stages = tuple("explain:template" if s == "explain" and lang != "en" else s for s in response.stages)
+    return replace(response, recommendations=kept, stages=stages, lang=lang)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from mmllm.measures import Found, whole
 from mmllm.schema import Attribute, Schema
+from mmllm.texts import say
 from mmllm.types import Filter, Item
 
 MARK = r"⟨(?P<mark>\d+)⟩"
@@ -69,23 +70,30 @@ def read(found: Found, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
     for measures, op, pattern in CRITIQUES:
         while (hit := pattern.search(found.text)) is not None:
             said = hit[0].strip()
+            if TASTE.search(found.text[: hit.start()]) and PLURAL.search(said):
+                # "I like older films" tells a taste, and compares with nothing.
+                found.text = found.text[: hit.start()] + " " + found.text[hit.end() :]
+                continue
             before, found.text = found.text[: hit.start()], found.text[: hit.start()] + " " + found.text[hit.end() :]
             attribute = schema.measuring(measures) or _by_meaning(schema, measures)
             if attribute is None:
-                found.unclear.append(f"“{said}”: this catalog has no {measures}")
+                found.unclear.append(say("lacks", found.lang, said=said, what=say(measures, found.lang)))
                 continue
             ids = marks.get(int(hit["mark"]), ()) if hit["mark"] else _beside(before, marks) or base
             numbers = [n for n in (number(schema.items[i], attribute.name) for i in ids) if n is not None]
             if not numbers:
-                found.unclear.append(
-                    f"“{re.sub('⟨.*?⟩', 'that', said)}”: "
-                    + ("there is nothing to compare with yet" if not ids else f"no {attribute.name} is known of it")
-                )
+                told = re.sub("⟨.*?⟩", say("that", found.lang), said)
+                key = "number_unknown" if ids else "no_comparison"
+                found.unclear.append(say(key, found.lang, said=told, name=attribute.name))
                 continue
             edge = min(numbers) if op == "<" else max(numbers)
             found.filters.append(Filter(attribute.name, op, whole(edge)))  # type: ignore[arg-type]
 
 
+TASTE = re.compile(
+    r"\b(?:i|we)(?:'m| am)?\b[^.!?;⟨]*\b(?:like|love|enjoy|prefer|watch|watching|tend|into|open to|fans? of)\b[^.!?;⟨]*$"
+)
+PLURAL = re.compile(r"\b(?:ones|films|movies|items|things)$")
 BESIDE = re.compile(r"⟨(\d+)⟩\s*,?\s*(?:(?:but|only|just|is|was|are|looks|seems|yet|但是?|不过)\s*(?:\w+\s+){0,3})?$")
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mmllm.catalog import as_text
 from mmllm.retrieve import words as stems
+from mmllm.texts import joined, say
 from mmllm.types import Filter, Response, Scalar
 
 Act = Literal[
@@ -80,7 +81,7 @@ class State:
     `words`, `content` (as in Turn), `image`, `sound` (a `speech.Heard`), `filters`, `avoid` and `similar` are the request as it stands; `liked`,
     `disliked` and `known` are item ids that stay until they are taken back; `shown` is everything shown in this session, `focus` the item
     spoken of last, `last` the response that is on the screen, `question` what was asked back, `asked` the attributes it was ever about,
-    `before` the earlier states, oldest first.
+    `before` the earlier states, oldest first, `lang` the language of the last words that the person said: it is answered in.
     """
 
     words: str = ""
@@ -100,6 +101,7 @@ class State:
     question: Question | None = field(default=None, repr=False)
     asked: tuple[str, ...] = ()
     before: tuple[State, ...] = field(default=(), repr=False)
+    lang: str = "en"
 
     @property
     def listed(self) -> tuple[str, ...]:
@@ -120,10 +122,10 @@ def remembered(state: State) -> tuple[State, ...]:
 def step(state: State, turn: Turn, *, image: Any = None, sound: Any = None) -> State:
     """The state after a turn. Pure: nothing is searched, nothing is shown, the same arguments give the same state."""
     if turn.act == "undo":
-        return replace(state.before[-1], before=state.before[:-1]) if state.before else state
+        return replace(state.before[-1], before=state.before[:-1], lang=state.lang) if state.before else state
     earlier = remembered(state)
     if turn.act == "reset":
-        return State(before=earlier)
+        return State(before=earlier, lang=state.lang)
     focus = turn.targets[-1] if turn.targets else (turn.similar or turn.liked or turn.wanted or turn.known or (state.focus,))[-1]
     if turn.act in QUIET:
         return replace(state, focus=focus, question=turn.question or state.question)
@@ -164,35 +166,65 @@ def _marked(ids: tuple[str, ...], add: Iterable[str], drop: Iterable[str]) -> tu
 
 
 def merge(filters: tuple[Filter, ...], new: Iterable[Filter]) -> tuple[Filter, ...]:
-    """Filters with new ones put in: the last word about an attribute counts.
+    """Filters with new ones put in: the last word about an attribute counts. But bounds of one turn all hold ("newer, from the nineties"), and a
+    decade does not widen what was narrowed inside it ("older", then "from the nineties").
 
     >>> [f"{f.op}{f.value}" for f in merge((Filter("price", "<=", 20), Filter("price", ">=", 5)), [Filter("price", "<", 15)])]
     ['>=5', '<15']
     """
     out = list(filters)
-    for f in new:
+    for f in _bounded(filters, tuple(new)):
         if f.op == "!=":
-            refused = _values(f)
+            refused = filter_values(f)
             old = [o for o in out if o.attribute == f.attribute and o.op == "!="]
             out = [o for o in out if o.attribute != f.attribute or not _contradicts(o, refused)]
             if old:
                 out = [o for o in out if o not in old]
-                refused = tuple(dict.fromkeys((*(v for o in old for v in _values(o)), *refused)))
+                refused = tuple(dict.fromkeys((*(v for o in old for v in filter_values(o)), *refused)))
             f = Filter(f.attribute, "!=", refused if len(refused) > 1 else refused[0])
         elif f.op in BOUNDS:
             out = [o for o in out if o.attribute != f.attribute or (o.op not in (*BOUNDS[f.op], "=") and not _apart(o, f))]
         else:
-            out = [o for o in out if o.attribute != f.attribute or (o.op == "!=" and not set(_values(o)) & set(_values(f)))]
+            out = [
+                o
+                for o in out
+                if o.attribute != f.attribute or (o.op == "!=" and not set(filter_values(o)) & set(filter_values(f)))
+            ]
         out.append(f)
     return tuple(out)
 
 
-def _values(f: Filter) -> tuple[Scalar, ...]:
+def _bounded(old: tuple[Filter, ...], new: tuple[Filter, ...]) -> list[Filter]:
+    """New filters without the bounds that another one makes idle: a narrower one of the same turn, or a strict one inside a new decade."""
+    out = []
+    for f in new:
+        beside = [o for o in new if o.attribute == f.attribute and o.op in BOUNDS] if f.op in BOUNDS else []
+        side = [o for o in beside if o.op in BOUNDS[f.op]]
+        span = {o.op: _number(o) for o in beside}
+        if {">=", "<="} <= set(span) and span[">="] >= 1000 and span["<="] - span[">="] <= 9:
+            finer = [o for o in old if o.attribute == f.attribute and o.op in ("<", ">") and o.op in BOUNDS[f.op]]
+            side += [o for o in finer if span[">="] < _number(o) < span["<="]]
+        if not side or f == min(side, key=_left):
+            out.append(f)
+    return out
+
+
+def _number(f: Filter) -> float:
+    return float(f.value) if isinstance(f.value, (int, float)) else 0.0
+
+
+def _left(f: Filter) -> tuple[float, bool]:
+    """A key by which, of bounds on one side, the one that leaves least comes first."""
+    return (_number(f) if f.op in ("<", "<=") else -_number(f)), f.op in ("<=", ">=")
+
+
+def filter_values(f: Filter) -> tuple[Scalar, ...]:
+    """The filter's values as a tuple."""
     return f.value if isinstance(f.value, tuple) else (f.value,)
 
 
 def _contradicts(f: Filter, refused: tuple[Scalar, ...]) -> bool:
-    return f.op in ("=", "in", "all") and bool(set(_values(f)) & set(refused))
+    return f.op in ("=", "in", "all") and bool(set(filter_values(f)) & set(refused))
 
 
 def _apart(old: Filter, new: Filter) -> bool:
@@ -205,7 +237,7 @@ def _apart(old: Filter, new: Filter) -> bool:
 
 def _narrowed(words: str, old: tuple[Filter, ...], new: tuple[Filter, ...], more: str) -> str:
     """The words of a request that was narrowed: values that no longer hold are taken out, what is new comes behind."""
-    gone = [v for f in old if f not in new and f.op in ("=", "in", "all") for v in _values(f)]
+    gone = [v for f in old if f not in new and f.op in ("=", "in", "all") for v in filter_values(f)]
     away = {s for v in gone for s in stems(str(v))} - set(stems(more))
     if away:
         words = " ".join(w for w in words.split() if not set(stems(w)) & away)
@@ -215,15 +247,16 @@ def _narrowed(words: str, old: tuple[Filter, ...], new: tuple[Filter, ...], more
     return f"{words} {more}".strip() if set(stems(more)) - said else words
 
 
-def as_words(f: Filter) -> str:
+def as_words(f: Filter, lang: str = "en") -> str:
     """A filter as people say it.
 
     >>> as_words(Filter("year", "<", 2000)), as_words(Filter("colour", "!=", ("red", "blue")))
     ('year below 2000', 'colour not red or blue')
+    >>> as_words(Filter("year", "<", 2000), "zh")
+    'year 低于 2000'
     """
-    names = {"=": "", "in": "", "all": "", "!=": "not ", ">=": "at least ", "<=": "at most ", ">": "above ", "<": "below "}
-    joint = " and " if f.op == "all" else " or "
-    return f"{f.attribute} {names[f.op]}{joint.join(as_text(v) for v in _values(f))}"
+    value = joined((as_text(v) for v in filter_values(f)), lang, "and" if f.op == "all" else "or")
+    return say(f.op, lang, name=f.attribute, value=value)
 
 
 def where(filters: Iterable[Filter]) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from mmllm import prompting
-from mmllm.catalog import NAMES, as_text
+from mmllm.catalog import NAMES, as_text, title_in
 from mmllm.lm import LanguageModel
 from mmllm.retrieve import EncodedQuery, words
 from mmllm.store import Payload, Store
+from mmllm.texts import say
 from mmllm.types import Evidence, Explanation, Query, Ranked
 
 LOOKS_ALIKE, MEANS_ALIKE, CLOSE = 0.35, 0.35, 0.55
@@ -76,8 +77,9 @@ def _words(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
     for name, value in item.attributes.items():
         values = value if isinstance(value, tuple) else (value,)
         for single in values:
-            shared = [s for s in words(str(single)) if s in asked and s not in told]
-            if shared:
+            stems = words(str(single))
+            shared = [s for s in stems if s in asked and s not in told]
+            if shared and (name != NAMES or _named(stems, asked)):
                 told.update(shared)
                 rows.append(Evidence("attribute", name, str(single)))
                 if name == NAMES:
@@ -86,6 +88,16 @@ def _words(payload: Payload, encoded: EncodedQuery) -> list[Evidence]:
     if shared:
         rows.append(Evidence("words", "text", ", ".join(asked[s] for s in shared)))
     return rows
+
+
+ARTICLES = frozenset(["un", "une", "le", "la", "les", "der", "die", "das", "ein", "eine", "el", "los", "las", "uno", "una"])
+
+
+def _named(stems: list[str], asked: Mapping[str, str]) -> bool:
+    """True if a name in some language was said: half of it at least, since languages share words ("plus"), or any of a Chinese one."""
+    telling = set(stems) - ARTICLES
+    said = [s for s in telling if s in asked]
+    return bool(said) and (2 * len(said) >= len(telling) or any(s >= "\u3040" for s in said))
 
 
 def _filtered(payload: Payload, query: Query, encoded: EncodedQuery) -> list[Evidence]:
@@ -140,7 +152,7 @@ def _vectors(store: Store, row: int, encoded: EncodedQuery) -> list[Evidence]:
 
 
 def _neighbours(store: Store, row: int, query: Query) -> list[Evidence]:
-    """The liked item that is nearest in the fused space, if it is near."""
+    """The liked item, or the one that was only referred to, that is nearest in the fused space, if it is near."""
     liked = [r for r in store.rows(list(query.liked)) if r != row]
     if not liked:
         return []
@@ -148,7 +160,9 @@ def _neighbours(store: Store, row: int, query: Query) -> list[Evidence]:
     best = int(np.argmax(similarity))
     if similarity[best] < CLOSE:
         return []
-    return [Evidence("neighbour", store.items[liked[best]].id, store.items[liked[best]].title, weight=float(similarity[best]))]
+    near = store.items[liked[best]]
+    kind = "similar" if near.id in query.similar else "neighbour"
+    return [Evidence(kind, near.id, title_in(near, query.lang), weight=float(similarity[best]))]
 
 
 def _people(store: Store, row: int, query: Query) -> list[Evidence]:
@@ -160,39 +174,34 @@ def _people(store: Store, row: int, query: Query) -> list[Evidence]:
     best = int(np.argmax(weights))
     if weights[best] <= 0:
         return []
-    return [Evidence("people", store.items[liked[best]].id, store.items[liked[best]].title, weight=float(weights[best]))]
+    friend = store.items[liked[best]]
+    return [Evidence("people", friend.id, title_in(friend, query.lang), weight=float(weights[best]))]
 
 
-def template(title: str, rows: Sequence[Evidence]) -> str:
+def template(title: str, rows: Sequence[Evidence], lang: str = "en") -> str:
     """Evidence in plain words; every value is the catalog's own."""
     parts = []
     attributes = [e for e in rows if e.kind == "attribute"]
     title_words = [e.value for e in rows if e.kind == "words" and e.name == "title"]
     if title_words:
-        parts.append(f"its name says “{title_words[0]}”")
+        parts.append(say("by_title", lang, value=title_words[0]))
     for e in attributes[:3]:
-        parts.append(f"it is also called “{e.value}”" if e.name == NAMES else f"its {e.name} is {e.value}")
+        # In Chinese a title is one of the names: that it is also called so would say it twice.
+        named = "by_title" if lang != "en" and e.value == title else "by_names"
+        parts.append(say(named if e.name == NAMES else "by_attribute", lang, name=e.name, value=e.value))
     for e in rows:
         if e.kind == "words" and e.name == "text":
-            parts.append(f"its description says “{e.value}”")
+            parts.append(say("by_text", lang, value=e.value))
         elif e.kind == "transcript":
-            parts.append(f"its recording says “{e.value}” at {e.start:.1f} s")
-        elif e.kind == "caption":
-            parts.append(f"its picture seems to show “{e.value}”")
-        elif e.kind == "picture":
-            parts.append(f"its picture is close to {e.name} ({e.value})")
-        elif e.kind == "meaning" and not parts:
-            parts.append(f"its description is close in meaning to {e.name} ({e.value})")
-        elif e.kind == "sound":
-            parts.append(f"it sounds like {e.name} ({e.value})")
-        elif e.kind == "neighbour":
-            parts.append(f"it is close to “{e.value}”, which you liked")
-        elif e.kind == "people":
-            parts.append(f"people who liked “{e.value}” liked it too")
+            parts.append(say("by_recording", lang, value=e.value, start=f"{e.start:.1f}"))
+        elif e.kind in ("picture", "sound") or (e.kind == "meaning" and not parts):
+            parts.append(say(f"by_{e.kind}", lang, name=say(e.name, lang), value=e.value))
+        elif e.kind in ("caption", "neighbour", "similar", "people"):
+            parts.append(say(f"by_{e.kind}", lang, value=e.value))
     if not parts:
-        return f"{title}: the nearest that the catalog has; nothing in it matches your words directly."
-    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-    return f"{title}: {listed}."
+        return say("reason_none", lang, title=title)
+    listed = parts[0] if len(parts) == 1 else say("last", lang, first=say("list", lang).join(parts[:-1]), last=parts[-1])
+    return say("reason", lang, title=title, reasons=listed)
 
 
 def facts(rows: Iterable[Evidence]) -> str:
@@ -209,6 +218,8 @@ def facts(rows: Iterable[Evidence]) -> str:
             lines.append(f"its picture seems to show {e.value}")
         elif e.kind == "neighbour":
             lines.append(f"it is close to {e.value}, which you liked")
+        elif e.kind == "similar":
+            lines.append(f"it is like {e.value}, which you asked about")
         elif e.kind == "people":
             lines.append(f"people who liked {e.value} liked it too")
     return "; ".join(lines)
@@ -227,7 +238,7 @@ def supported(sentence: str, title: str, rows: Sequence[Evidence]) -> list[str]:
         if e.kind != "modality":
             # "title" is no fact of a match in the title: "its title is fruit" would pass.
             name = (
-                {"words": "description", "caption": "seems", "people": "people liked"}.get(e.kind, e.name)
+                {"words": "description", "caption": "seems", "people": "people liked", "similar": "asked"}.get(e.kind, e.name)
                 if e.name != "title"
                 else ""
             )
@@ -258,11 +269,18 @@ def check(text: str, title: str, rows: Sequence[Evidence]) -> tuple[str, str]:
     return " ".join(kept), "; ".join(reasons)
 
 
-def explain(title: str, rows: tuple[Evidence, ...], lm: LanguageModel | None = None) -> Explanation:
-    """Reworded by the LM where it is given and passes the check, otherwise the template; `note` says why."""
+def explain(title: str, rows: tuple[Evidence, ...], lm: LanguageModel | None = None, lang: str = "en") -> Explanation:
+    """Reworded by the LM where it is given and passes the check, otherwise the template; `note` says why.
+
+    The check reads English words: in another language the template speaks.
+    """
     said = facts(rows)
     if lm is None:
-        return Explanation(template(title, rows), "template", rows, "the language model was not asked")
+        return Explanation(template(title, rows, lang), "template", rows, "the language model was not asked")
+    if lang != "en":
+        return Explanation(
+            template(title, rows, lang), "template", rows, "the check reads English alone: the language model was not asked"
+        )
     if not said:
         return Explanation(template(title, rows), "template", rows, "no evidence that words could carry")
     prompt = prompting.load("explain").render(title=title, facts=said)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from mmllm.dialogue import Question, Turn
 from mmllm.schema import Attribute, Schema
+from mmllm.texts import joined, say
 from mmllm.types import Filter
 
 NUMBER = (
@@ -52,7 +53,12 @@ DECADE = re.compile(
     rf"|(?P<cjk>(?:19|20)?\d0|{'|'.join(CHINESE)})\s*年代"
 )
 BETWEEN = tuple(
-    re.compile(p) for p in (rf"\b(?:between|from)\s+{A}\s*(?:and|to|-|–|until)\s*{B}", rf"{A}\s*(?:到|至|-|–)\s*{B}(?:之间)?")
+    re.compile(p)
+    for p in (
+        rf"\b(?:between|from)\s+{A}\s*(?:and|to|-|–|until)\s*{B}",
+        rf"{A}\s*(?:到|至|-|–)\s*{B}(?:之间)?",
+        r"\b(?:in|from|of)\s+(?P<a>(?:1[89]|20)\d\d)\s*(?:or|and|,)\s*(?P<b>(?:1[89]|20)\d\d)\b",
+    )
 )
 AT_MOST = (
     "budget (?:is|of)|no (?:more|longer|later) than|not (?:more|longer|later|over|above) (?:than )?|at most|"
@@ -102,18 +108,19 @@ SPELT = re.compile(rf"\b({'|'.join(sorted(SPELLED, key=len, reverse=True))})\s+(
 
 @dataclass
 class Found:
-    """What a reader took out of a turn; `text` is what is left of it."""
+    """What a reader took out of a turn; `text` is what is left of it, `lang` the language to tell what was not understood in."""
 
     text: str
+    lang: str = "en"
     filters: list[Filter] = field(default_factory=list)
     unclear: list[str] = field(default_factory=list)
     question: Question | None = None
 
 
-def read(text: str, schema: Schema) -> Found:
+def read(text: str, schema: Schema, lang: str = "en") -> Found:
     """Numbers and decades."""
     # "Two hours" is a number because of its unit; "the two of them" is none.
-    found = Found(SPELT.sub(lambda m: f"{SPELLED[m[1]]} {m[2]}", text))
+    found = Found(SPELT.sub(lambda m: f"{SPELLED[m[1]]} {m[2]}", text), lang)
     _decades(found, schema)
     _between(found, schema)
     for op, pattern in RANGES:
@@ -167,6 +174,12 @@ REFUSED = re.compile(
 )
 
 
+OF_A_FILM = re.compile(
+    r"\b(?:it|that|this|they|which|⟨\d+⟩)\s+(?:just |only |already |first )?(?:came out|(?:was|is) (?:made|released|from))\s*$"
+)
+"""What is told of an item asks for nothing: "it came out in 2017"."""
+
+
 def whole(value: float) -> int | float:
     """A number without its ".0"."""
     return int(value) if value == int(value) else value
@@ -195,27 +208,28 @@ def _use(
         # "Nothing before 1990" is the other side of the bound; a span that is left out is none.
         start = refused.start()
         if len(conditions) > 1:
-            found.unclear.append(
-                f"“{found.text[start : hit.end()].strip()}”: I can set limits to a number, but not leave out a span between two"
-            )
+            found.unclear.append(say("no_span", found.lang, said=found.text[start : hit.end()].strip()))
             found.text = found.text[:start] + " " + found.text[hit.end() :]
             return
         conditions = [(OPPOSITE[o], v) for o, v in conditions]
+    told = OF_A_FILM.search(found.text[:start])
     found.text = found.text[:start] + " " + found.text[hit.end() :]
+    if told:
+        return
     if isinstance(attribute, str):
-        found.unclear.append(f"“{hit[0].strip()}”: this catalog has no {attribute}")
+        found.unclear.append(say("lacks", found.lang, said=hit[0].strip(), what=say(attribute, found.lang)))
         return
     if attribute is None:
         numeric = [a for a in schema.attributes.values() if a.kind == "number"]
         if not numeric:
-            found.unclear.append(f"“{hit[0].strip()}”: this catalog has no numbers to go by")
+            found.unclear.append(say("no_numbers", found.lang, said=hit[0].strip()))
             return
         options = tuple(
             (a.name, Turn(filters=tuple(Filter(a.name, o, whole(v)) for o, v in _conditions(op, value, a))))  # type: ignore[arg-type]
             for a in numeric
         )
-        names = " or ".join(a.name for a in numeric)
-        found.question = Question(f"“{hit[0].strip()}”: is that the {names}?", options)
+        names = joined((a.name for a in numeric), found.lang, "or")
+        found.question = Question(say("which_number", found.lang, said=hit[0].strip(), names=names), options)
         return
     found.filters += [Filter(attribute.name, o, whole(v)) for o, v in conditions]  # type: ignore[arg-type]
 

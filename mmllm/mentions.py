@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from mmllm.dialogue import State
 from mmllm.schema import TOKEN, Schema, key, plain, stems
+from mmllm.texts import say
 from mmllm.verdicts import RULES, M
 
 ORDINALS = {
@@ -22,6 +23,8 @@ ORDINALS = {
 }
 DIGITS = {c: n for n, c in enumerate("一二三四五六七八九十", start=1)} | {"两": 2}
 COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5, "couple": 2}
+LONGEST = 16
+"""Words in the longest title that is looked for."""
 THING = r"(?:one|item|film|movie|picture|stamp|drawing|result|option|suggestion|book|product)s?"
 COUNTED = r"(?:个|個|部|张|張|本|件|幅|首|款|只|部电影|部片子)?"
 ORDINAL = re.compile(
@@ -32,13 +35,13 @@ ORDINAL = re.compile(
     rf"|第\s*([一二三四五六七八九十]|\d{{1,2}}){COUNTED}|(最后一){COUNTED})"
 )
 SEVERAL = re.compile(
-    rf"\b(?:the\s+)?first\s+(two|three|four|five|couple|\d)(?:\s+{THING})?\b|\bboth(?:\s+of\s+them)?\b|"
-    rf"\b(?:all\s+of\s+)?(?:these|those)(?:\s+{THING})?\b"
+    rf"\b(?:the\s+)?first\s+(two|three|four|five|couple|\d)(?:\s+{THING})?\b|\bboth(?:\s+of\s+them)?\b(?!\s+of\s+(?:the|his|her|their)\b)|"
+    rf"\b(?:all\s+of\s+)?(?:these|those)(?:\s+{THING})?\b(?!\s+(?:all\s+)?(?:are|sound|look)\b)"
     rf"|\ball\s+of\s+them\b|\bnone\s+of\s+(?:these|those|them)\b|\bthem\s+all\b|前\s*([两二三四五]|\d)\s*{COUNTED}|这些|那些|它们"
 )
 # A pronoun points at an item as an object ("liked it"), as the subject of a clause ("that was dull"), or with a noun ("that one").
 ONE = re.compile(
-    rf"()(\b(?:that|this)\s+(?!.*\bthat\b){THING}\b)"
+    rf"()(\b(?:that|this)\s+(?![^.!?;]*\bthat\b){THING}\b)"
     r"|(^\W*|[.,;!?]\s*|\b(?:and|but|yes|yeah|no|oh|think|thought|so)\s+)(\b(?:that|this|it)\b)(?=\s+(?:was|"
     r"is|looks|looked|seems|seemed)\b)"
     r"|(\b(?:like|love|loved|liked|enjoyed?|hated?|disliked?|seen|saw|watched|know|read|own|about|than|"
@@ -46,6 +49,12 @@ ONE = re.compile(
     r"(\b(?:that|this|it)\b)(?=\s*(?:$|[.,;!?，。]|(?:but|and|a lot|very|too|already|again|so|only|though|either|before)\b))"
     r"|()([这那][个個部张本件幅](?:电影|片子)?|它)"
 )
+# "That's a good one" speaks of an item, "that's a good idea" does not; "I was no fan" is said of it.
+THATS = re.compile(
+    r"\b(that|it|this)'?s\s+(?=(?:such )?(?:an?|the|my|one of my)\s+(?:[\w-]+\s+){0,3}(?:one|movie|film|classic|favou?rites?)\b)"
+)
+NO_FAN = re.compile(r"\b(?:was|am|'m) ?(?:n't|not) (?:really )?(?:an? )?(?:big |huge |much of a )?fan\b(?!\s+of)")
+FAVOURITE = re.compile(r"((?:^|[.!?;,])\s*(?:oh |yes |yeah |yep )*)one of my(?= (?:all[ -]time )?fav)")
 SUPERLATIVES: dict[str, tuple[str, Callable[..., str]]] = {
     **{w: ("price", min) for w in ("cheapest", "least expensive", "最便宜的")},
     **{w: ("price", max) for w in ("most expensive", "dearest", "最贵的")},
@@ -94,23 +103,25 @@ def find(text: str, schema: Schema, state: State) -> Mentions:
     spoken: set[int] = set()
     for kind, rule in RULES:
         for found in list(rule.finditer(text)):
-            group = next(g for g in found.groups() if g)
+            group = next(g for g in found.groups() if g and "⟨" in g)
             numbers = [int(n) for n in re.findall(r"⟨(\d+)⟩", group)]
             if any(n in spoken for n in numbers):
                 continue
             spoken.update(numbers)
             if kind != "nothing":
                 said.setdefault(kind, []).extend(i for n in numbers for i in marks[n][0])
-        # The words of the rule are used up; the marks stay, for "cheaper than ⟨0⟩".
-        text = rule.sub(
-            lambda m: " " + " ".join(re.findall(M, m[0])).translate(USED) + " " if _all_spoken(m[0], spoken) else m[0], text
-        )
+        text = rule.sub(lambda m: _used_up(m) if _all_spoken(m[0], spoken) else m[0], text)
     text = text.translate(FREE)
     for n, (_, words, strong) in enumerate(marks):
         if n not in spoken and not strong:
             text = text.replace(f"⟨{n}⟩", words.lower())
     kept = {n: ids for n, (ids, _, strong) in enumerate(marks) if f"⟨{n}⟩" in text or strong or n in spoken}
     return Mentions(text, kept, {k: tuple(dict.fromkeys(v)) for k, v in said.items()}, tuple(unclear))
+
+
+def _used_up(m: re.Match[str]) -> str:
+    """The words of a rule are used up; its marks stay, for "cheaper than ⟨0⟩", and what it keeps: "any comedies" before "like ⟨0⟩"."""
+    return " ".join((m.groupdict().get("kept") or "", *re.findall(M, m[0]))).translate(USED).join("  ")
 
 
 def _all_spoken(text: str, spoken: set[int]) -> bool:
@@ -129,7 +140,7 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
     talked_about = bool(ALL_ABOUT.search(text.lower()))
     out, position, n = [], 0, 0
     while n < len(tokens):
-        for size in range(min(12, len(tokens) - n), 0, -1):
+        for size in range(min(LONGEST, len(tokens) - n), 0, -1):
             span = tokens[n : n + size]
             words = text[span[0].start() : span[-1].end()]
             ids = _dated_as(schema.titles.get(key(words), ()), words, text[span[-1].end() :], schema)
@@ -138,16 +149,29 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
                 end += (said.end() if (said := YEAR.match(text[end:])) else 0) or (text[end : end + 1] == ")" and "(" in words)
                 out += [
                     text[position : span[0].start()],
-                    mark(_one_of(ids, words, state, unclear), text[span[0].start() : end], _dated(words) or talked_about),
+                    mark(
+                        _one_of(ids, words, state, unclear),
+                        text[span[0].start() : end],
+                        talked_about or _dated(words) or YEAR.match(text[span[-1].end() :]) is not None,
+                    ),
                 ]
                 position, n = end, n + size
                 break
         else:
             n += 1
-    return "".join(out) + text[position:]
+
+    def unknown(found: re.Match[str]) -> str:
+        unclear.append(say("no_title", state.lang, words=found[0]))
+        return mark((), found[0], True)
+
+    return DATED.sub(unknown, "".join(out) + text[position:])
 
 
 YEAR = re.compile(r"\s*\((\d{4})\)")
+# Words with capitals before a year: a title that the catalog does not have.
+DATED = re.compile(
+    r"(?:(?:[A-Z0-9][\w'’.:&!,-]*|[Tt]he|of|and|in|an?|to|on|for|with|at|from)\s+){0,11}[A-Z0-9][\w'’.:&!-]*\s*\((?:18|19|20)\d\d\)"
+)
 
 
 def _dated(words: str) -> bool:
@@ -159,8 +183,7 @@ def _dated_as(ids: tuple[str, ...], words: str, behind: str, schema: Schema) -> 
     said = YEAR.match(behind)
     if said is None or _dated(words):
         return ids
-    near = {str(int(said[1]) + n) for n in (-1, 0, 1)}
-    return tuple(i for i in ids if (found := YEAR.search(schema.items[i].title)) and found[1] in near)
+    return tuple(i for i in ids if (year := schema.year(i)) is not None and abs(year - int(said[1])) <= 1)
 
 
 def _is_title(words: str, text: str, start: int, end: int, schema: Schema, *, shouted: bool) -> bool:
@@ -188,7 +211,7 @@ def _is_title(words: str, text: str, start: int, end: int, schema: Schema, *, sh
         and previous[1] != "I"
         and bool(re.search(r"[^.!?\s]\s+$", text[: previous.start()]))
     )
-    longer = inner or bool(re.match(r" [A-Z][a-z]", text[end:]))
+    longer = inner or bool(re.match(r" (?:(?:in|of|on|at|for|to|with|from|the) )*[A-Z][a-z]", text[end:]))
     return len(last) > 2 and last[0].isupper() and not shouted and not longer and not (begins and len(tokens) == 1)
 
 
@@ -199,7 +222,7 @@ def _one_of(ids: tuple[str, ...], words: str, state: State, unclear: list[str]) 
     for near in (state.listed, state.shown, state.liked, state.known):
         if here := tuple(i for i in ids if i in near):
             return here[:1]
-    unclear.append(f"“{words}” is the name of {len(ids)} items: say its year, or the number in the list")
+    unclear.append(say("same_name", state.lang, words=words, count=len(ids)))
     return ()
 
 
@@ -209,14 +232,15 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
     def at(n: int, words: str) -> str:
         if 1 <= n <= len(listed):
             return mark((listed[n - 1],), words, True)
-        shown = f"I showed {len(listed)}" if listed else "nothing is on the list yet"
-        unclear.append(f"“{words.strip()}”: {shown}")
+        unclear.append(say("showed" if listed else "no_list", state.lang, words=words.strip(), count=len(listed)))
         return mark((), words, True)
 
     def several(found: re.Match[str]) -> str:
         count = found[1] or found[2]
         if not count:
-            ids = listed[:2] if found[0].startswith("both") else listed
+            here = re.findall(r"⟨(\d+)⟩", found.string[: found.start()])
+            named = tuple(i for n in here for i in marks[int(n)][0]) if len(here) > 1 else ()
+            ids = named or (listed[:2] if found[0].startswith("both") else listed)
         else:
             ids = listed[: COUNTS.get(count) or DIGITS.get(count) or int(count)]
         if not ids:
@@ -242,6 +266,7 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
             return found[0]
         return mark((pick(known, key=lambda i: schema.items[i].attributes[attribute.name]),), found[0], True)
 
+    text = FAVOURITE.sub(r"\1it is one of my", NO_FAN.sub(r"\g<0> of it", THATS.sub(r"\1 is ", text)))
     text = SUPERLATIVE.sub(most, text)
     text = SEVERAL.sub(several, text)
     text = ORDINAL.sub(ordinal, text)

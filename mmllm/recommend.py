@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mmllm import settings
 from mmllm.adapter import Adapter
-from mmllm.catalog import resolve_filters
+from mmllm.catalog import resolve_filters, title_in
 from mmllm.derive import adapter_folder, load_adapter, open_vectors
 from mmllm.encoders import Encoders
 from mmllm.errors import MmllmError, QueryError
@@ -27,6 +27,7 @@ from mmllm.rerank import Reranker
 from mmllm.retrieve import Bm25, EncodedQuery, Retriever
 from mmllm.schema import NEAR, Schema, by_meaning
 from mmllm.store import Store, check_encoders
+from mmllm.texts import say
 from mmllm.types import Candidate, PathLike, Query, Ranked, Recommendation, Response
 
 log = logging.getLogger(__name__)
@@ -84,10 +85,16 @@ class Recommender:
                 found = tuple(self._explain(query, encoded, r, lm=n < lm_explanations) for n, r in enumerate(ranked[:k]))
         notes = [*encoded.notes, note] if note else list(encoded.notes)
         if len(found) < k:
-            notes.append(f"only {len(found)} items meet the request")
+            notes.append(say("only_some", query.lang, count=len(found)))
         stages = ("encode", *(f"retrieve:{name}" for name in lists), f"rerank:{'lm' if not note else 'retriever'}", "explain")
         return Response(
-            found, stages, {**timings, "total": sum(timings.values())}, encoded.transcript, tuple(notes), encoded.shares
+            found,
+            stages,
+            {**timings, "total": sum(timings.values())},
+            encoded.transcript,
+            tuple(notes),
+            encoded.shares,
+            lang=query.lang,
         )
 
     @cached_property
@@ -128,7 +135,7 @@ class Recommender:
     def _explain(self, query: Query, encoded: EncodedQuery, ranked: Ranked, *, lm: bool) -> Recommendation:
         item = self.store.items[self.store.row[ranked.id]]
         rows = evidence(self.store, query, encoded, ranked)
-        words = explain(item.title, rows, self.reranker.lm if lm else None)
+        words = explain(title_in(item, query.lang), rows, self.reranker.lm if lm else None, query.lang)
         return Recommendation(item.id, item.title, ranked.rank, ranked.score, ranked.scores, ranked.shares, words, item)
 
     def close(self) -> None:

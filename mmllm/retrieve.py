@@ -24,6 +24,7 @@ from mmllm.fusion import AttentionFusion
 from mmllm.media import load_audio, load_image
 from mmllm.speech import Heard
 from mmllm.store import Payload, Store
+from mmllm.texts import say
 from mmllm.types import MODALITIES, Candidate, Filter, Query, Transcript
 from mmllm.vector_store import Space, VectorStore
 
@@ -254,7 +255,7 @@ class Retriever:
             transcript = heard.transcript
             if not transcript.segments:
                 sound = heard.state
-                notes.append("no speech was heard: items that sound alike are searched")
+                notes.append(say("no_speech", query.lang))
         spoken = transcript.text.strip() if transcript else ""
         typed = (query.text or "").strip()
         said = typed if known else f"{typed} {spoken}".strip()
@@ -266,9 +267,7 @@ class Retriever:
             text = self.encoders.text.encode([said], query=True)[0]
             anchors["text"] = self.encoders.clip.encode_texts([said])[0]
         elif said:
-            notes.append(
-                f"the {self.encoders.preset.text} text encoder does not read this script: words are matched by BM25 alone"
-            )
+            notes.append(say("script", query.lang, encoder=self.encoders.preset.text))
         features: dict[str, np.ndarray] = {}
         parts: dict[str, np.ndarray] = {}  # what the fusion reads: modality -> its anchor
         if text is not None and typed:

@@ -15,6 +15,7 @@ import numpy as np
 
 from mmllm.catalog import NAMES, attribute_types, attribute_values
 from mmllm.retrieve import STOPWORDS, words
+from mmllm.synonyms import SPELLINGS, SYNONYMS
 from mmllm.types import Item, Scalar
 
 # What an attribute measures, by the words its name may hold. A critique ("cheaper") is about one of these.
@@ -41,6 +42,9 @@ PEOPLE = (
     "brand",
     "导演",
 )
+FREE_VALUES = 60
+"""An attribute with more values than this that most items lack holds free words (tags of users): as a filter it would hide what nobody
+happened to tag, so no word of a turn is one of its values. They are searched as words."""
 MANY_VALUES = 400
 """An attribute with more values than this, each on its own item, is a text of the items and not a choice of the person."""
 
@@ -92,7 +96,7 @@ class Schema:
         attributes = {n: a for n, a in attributes.items() if a.values}
         forms: dict[tuple[str, ...], list[tuple[str, Scalar]]] = {}
         for a in attributes.values():
-            if a.kind == "text":
+            if a.kind == "text" and not _is_free(items, a):
                 for value in a.values:
                     forms.setdefault(plain(str(value)), []).append((a.name, value))
         titles: dict[str, list[str]] = {}
@@ -134,61 +138,18 @@ class Schema:
                 return pairs
         return ()
 
+    def year(self, id_: str) -> int | None:
+        """The year of an item: the one in its title, or its attribute."""
+        item = self.items[id_]
+        if found := re.search(r"\((\d{4})\)\s*$", item.title):
+            return int(found[1])
+        dates = self.measuring("year")
+        value = item.attributes.get(dates.name) if dates else None
+        return int(value) if isinstance(value, (int, float)) else None
+
     def knows(self, stem: str) -> bool:
         """True if any item says the word."""
         return any(stem in said for said in self.stems.values())
-
-
-# Words for values that catalogs spell otherwise, in English and Chinese; used only where the catalog has the value.
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    **{w: ("horror",) for w in ("scary", "frightening", "恐怖片", "恐怖")},
-    **{w: ("comedy",) for w in ("funny", "hilarious", "comedies", "喜剧片", "喜剧", "搞笑")},
-    **{w: ("romance", "romantic") for w in ("romantic", "romances", "爱情片", "爱情")},
-    **{w: ("science fiction", "sci-fi") for w in ("sci-fi", "scifi", "sci fi", "science fiction", "科幻片", "科幻")},
-    **{w: ("documentary",) for w in ("documentaries", "纪录片")},
-    **{w: ("drama",) for w in ("dramas", "剧情片")},
-    **{w: ("thriller",) for w in ("thrilling", "suspenseful", "惊悚片")},
-    **{w: ("crime",) for w in ("犯罪片",)},
-    **{w: ("animation",) for w in ("animated", "cartoons", "动画片", "动画")},
-    **{w: ("western",) for w in ("westerns", "西部片")},
-    **{w: ("adventure",) for w in ("冒险片",)},
-    **{w: ("grey", "gray") for w in ("gray", "grey", "灰色", "灰")},
-    **{w: ("purple",) for w in ("violet", "紫色")},
-    "crimson": ("red",),
-    "scarlet": ("red",),
-    "红色": ("red",),
-    "蓝色": ("blue",),
-    "绿色": ("green",),
-    "黄色": ("yellow",),
-    "黑色": ("black",),
-    "白色": ("white",),
-    "橙色": ("orange",),
-    "粉色": ("pink",),
-    "棕色": ("brown",),
-    "动物": ("animals", "animal"),
-    "水果": ("fruit",),
-    "食物": ("food",),
-    "工具": ("tool", "tools"),
-    "车辆": ("vehicles",),
-}
-SPELLINGS = {
-    "color": "colour",
-    "colour": "color",
-    "颜色": "colour",
-    "价格": "price",
-    "价钱": "price",
-    "年份": "year",
-    "年代": "year",
-    "decade": "year",
-    "类型": "genre",
-    "导演": "director",
-    "时长": "length",
-    "cost": "price",
-    "budget": "price",
-    "runtime": "length",
-    "duration": "length",
-    "种类": "kind",
-}
 
 
 def singular(word: str) -> str:
@@ -248,15 +209,22 @@ def title_forms(title: str) -> tuple[str, ...]:
 
     >>> title_forms("Clock, The (1994)")
     ('the clock (1994)', 'the clock', 'clock (1994)', 'clock')
+    >>> title_forms("Clock (Montre, La)")
+    ('clock', 'la montre', 'clock (montre, la)')
     """
     plain = re.sub(r"\s+", " ", title).strip().rstrip(".!? ").casefold()
     found = re.fullmatch(r"(.*?)(\s*\(\d{4}\))?", plain)
     name, year = (found[1], (found[2] or "").strip()) if found else (plain, "")
     if turned := re.fullmatch(r"(.*), (the|a|an|le|la|les|der|die|das)", name):
         name = f"{turned[2]} {turned[1]}"
-    bare = re.sub(r"^(the|a|an) ", "", name)
-    whole = [f"{n} {year}".strip() for n in (name, bare)]
-    return tuple(dict.fromkeys(f for f in (whole[0], name, whole[1], bare) if f))
+    if other := re.fullmatch(r"(.+?)\s*\((?:a\.?k\.?a\.? )?([^()]*[^\W\d]{3}[^()]*)\)", name):
+        # Other names stand in brackets: each is a title too.
+        each = (f for n in (other[1], other[2]) for f in title_forms(f"{n} {year}"))
+        return tuple(dict.fromkeys((*each, f"{name} {year}".strip(), name)))
+    # "Seven (a.k.a. Se7en)": what is no word stands in brackets too, and people say the first name.
+    names = (name, re.sub(r"\s*\([^)]*\)", "", name).strip())
+    forms = (f for n in names for m in (n, re.sub(r"^(the|a|an) ", "", n)) for f in (f"{m} {year}".strip(), m))
+    return tuple(dict.fromkeys(f for f in forms if f))
 
 
 def _attribute(items: tuple[Item, ...], name: str, kind: str) -> Attribute:
@@ -274,6 +242,10 @@ def _attribute(items: tuple[Item, ...], name: str, kind: str) -> Attribute:
         _measures(name, kind),
         any(isinstance(i.attributes.get(name), tuple) and len(i.attributes[name]) > 1 for i in items),  # type: ignore[arg-type]
     )
+
+
+def _is_free(items: tuple[Item, ...], a: Attribute) -> bool:
+    return len(a.values) > FREE_VALUES and 2 * sum(a.name in i.attributes for i in items) < len(items)
 
 
 def _measures(name: str, kind: str) -> str:

@@ -5,11 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from mmllm.schema import SYNONYMS, Schema, stems
+from mmllm.schema import Schema, stems
+from mmllm.synonyms import SYNONYMS
+from mmllm.texts import CJK
 from mmllm.types import Item, Scalar
 
 WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
-CJK = re.compile("[\u3400-\u9fff]")
+THING = re.compile(r"(?:film|movie|one|picture|item)s?")
+GENERIC = frozenset(
+    stems(
+        "late lately recent recently favorite favorites favourite favourites few similar name choose mind think oh seen heard guess weekend "
+        "interested choice choices actor actors actress plot yeah sure "
+        "film films movie movies item items stamp stamps picture pictures thing things stuff one ones recommend recommendation suggest "
+        "suggestion good great nice best really maybe know watch see look kind kinds type sort also too else more other another but only just "
+        "instead then though still with please so very much bit little lot there here what which who how something anything everything "
+        "ok okay yes no not again about after already rather isn't aren't less long max our do does did am "
+        "was were will get got go let make take love enjoy fan than same as all both today tonight now "
+        "actually well new idea ideas option cool fine hi hello thanks thank if at by into not don't didn't i'm i'd it's that's help hello day "
+        "电影 片 部 看 想 要 个 点 一点 什么 有什么 推荐 好 好看 的 但 但是 也 只 只要 那 这 找 来 些 片子 吗 啊 吧 谢 谢谢 一部 一些 还 还要 再"
+    )
+)
+"""Stems that tell no item from another."""
 LONGEST = 4
 """Words in the longest value that is looked for."""
 # What is said of something that was seen asks for nothing: "it was really funny", "is it scary?".
@@ -70,12 +86,16 @@ def spans(text: str, schema: Schema) -> list[tuple[int, int, tuple[tuple[str, Sc
 def _in_a_title(
     beside: list[re.Match[str]], phrase: str, start: int, schema: Schema, pairs: tuple[tuple[str, Scalar], ...]
 ) -> bool:
-    """ "Star wars" is no wish for war: the value stands in a title with the very word beside it. A colour may: "a red hammer"."""
+    """ "Star wars" is no wish for war: the value stands in a title with the very word beside it. A colour may: "a red hammer".
+    "A horror movie" and "a romantic comedy" are wishes, whatever films are called so.
+    """
     own = stems(phrase)
     if len(own) != 1 or any(schema.attributes[name].measures == "colour" for name, _ in pairs):
         return False
-    for word in beside:
+    for word in (w for w in beside if not THING.fullmatch(w[0])):  # "a children film" is a wish, whatever films are called so
         other = stems(word[0])
+        if set(other) <= GENERIC or schema.value(word[0]):
+            continue
         pair = (*other, *own) if word.start() < start else (*own, *other)
         if len(pair) == 2 and pair in schema.pairs:
             return True

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from mmllm.catalog import EXAMPLES, NAMES, as_text, matches
+from mmllm.catalog import EXAMPLES, NAMES, as_text, matches, title_in
 from mmllm.dialogue import Question, State, Turn, as_words
 from mmllm.explain import template
 from mmllm.recommend import Recommender
 from mmllm.schema import Schema
+from mmllm.texts import joined, language, say
 from mmllm.types import Filter, Item, Query, Response, Scalar
 
-FORGOTTEN = "Everything is forgotten. What are you looking for?"
-FORGOTTEN_BUT_KEPT = "The request is forgotten; what you like and know is kept under your name. What are you looking for?"
-NOTHING_YET = "Nothing was shown yet. What are you looking for?"
-ASK_BACK = "Noted. What are you looking for?"
-ALL_SEEN = "You have seen all that fits. Say “again” to see the last list, “undo” to go back, or “start over”."
+EXAMPLE_CHARS = 60
+"""A longer title makes no example of a request."""
 CHOICES = 12
 """An attribute with more values than this makes no question that a person could answer."""
-
-
-def values(f: Filter) -> tuple[Scalar, ...]:
-    """The filter's values as a tuple."""
-    return f.value if isinstance(f.value, tuple) else (f.value,)
 
 
 def something(query: Query) -> bool:
@@ -52,129 +45,123 @@ def remaining(schema: Schema, state: State, without: tuple[str, ...]) -> tuple[s
     return tuple(meeting(schema, state, without))
 
 
-def titles(schema: Schema, ids: tuple[str, ...]) -> str:
+def titles(schema: Schema, ids: tuple[str, ...], lang: str) -> str:
     """Titles in quotation marks."""
-    return ", ".join(f"“{schema.items[i].title}”" for i in ids)
+    return joined((say("title", lang, title=title_in(schema.items[i], lang)) for i in ids), lang)
 
 
-def marks(turn: Turn, schema: Schema) -> tuple[str, ...]:
+def marks(turn: Turn, schema: Schema, lang: str) -> tuple[str, ...]:
     """What a turn said of items, in words."""
-    rows = (
-        ("you like {}", turn.liked),
-        ("you do not like {}", turn.disliked),
-        ("you know {}", turn.known),
-        ("like {}", turn.similar),
-    )
-    told = [text.format(titles(schema, ids)) for text, ids in rows if ids]
+    rows = (("liked", turn.liked), ("disliked", turn.disliked), ("known", turn.known), ("similar", turn.similar))
+    told = [say(key, lang, titles=titles(schema, ids, lang)) for key, ids in rows if ids]
     if turn.forget:
-        told.append(f"any {' and any '.join(turn.forget)}")
+        told.append(joined((say("any", lang, name=name) for name in turn.forget), lang, "and"))
     return tuple(told)
+
+
+def conditions(filters: Iterable[Filter], lang: str, joint: str = "and") -> str:
+    """Filters in a row."""
+    return joined((as_words(f, lang) for f in filters), lang, joint)
 
 
 def summary(state: State, schema: Schema) -> str:
     """The state in words."""
-    parts = [f"searching for “{state.words}”"] if state.words else []
-    parts += [as_words(f) for f in state.filters]
-    parts += [f"nothing that says “{w}”" for w in state.avoid]
-    parts += marks(Turn(liked=state.liked, disliked=state.disliked, known=state.known, similar=state.similar), schema)
+    lang = state.lang
+    parts = [say("searching", lang, words=state.words)] if state.words else []
+    parts += [as_words(f, lang) for f in state.filters]
+    parts += [say("avoid", lang, word=w) for w in state.avoid]
+    parts += marks(Turn(liked=state.liked, disliked=state.disliked, known=state.known, similar=state.similar), schema, lang)
     if state.image is not None:
-        parts.append("your picture")
+        parts.append(say("picture", lang))
     if state.sound is not None:
-        parts.append("what you said or played")
-    return "; ".join(parts) if parts else "nothing yet"
+        parts.append(say("sound", lang))
+    return joined(parts, lang, "semicolon") if parts else say("nothing_stands", lang)
 
 
 def undone(state: State, schema: Schema) -> str:
     """What an undo leads back to."""
-    return f"Taken back. What stands: {summary(state, schema)}."
+    return say("undone", state.lang, summary=summary(state, schema))
 
 
 def answer(turn: Turn, state: State, recommender: Recommender) -> str:
     """The words for a turn that asks for no new items."""
-    schema = recommender.schema
-    if turn.act == "hello":
-        return f"Hello! Tell me what you are looking for, {_for_example(recommender)}."
+    schema, lang = recommender.schema, state.lang
     if turn.act == "thanks":
-        return "You are welcome. I am here if you want to see more."
-    if turn.act == "rude":
-        return f"I am sorry that this was no help. I only know this catalog; ask me for something in it, {_for_example(recommender)}."
+        return say("thanks", lang)
     if turn.act == "summary":
-        return f"What I know: {summary(state, schema)}."
-    if turn.act == "help":
-        names = ", ".join(schema.attributes) or "words"
-        return (
-            f"Ask in words, with a picture or aloud, {_for_example(recommender)}. You can narrow by {names}; say “the second one”, "
-            "“like that but cheaper”, “no …”, “something else”, “why this?”, “compare the first two”, “forget the …”, “undo” or “start over”."
-        )
+        return say("summary", lang, summary=summary(state, schema))
     if turn.act == "note":
-        return "As you like. What else are you looking for?"
+        return say("anything_else", lang)
     if turn.act == "why":
         return "\n\n".join(why(i, state, recommender) for i in turn.targets)
     if turn.act == "compare":
-        return compare([schema.items[i] for i in turn.targets])
+        return compare([schema.items[i] for i in turn.targets], lang)
     if turn.unclear:
-        return f"I did not understand all of that: {'; '.join(turn.unclear)}."
-    return f"I found no request in that. Ask me for something in this catalog, {_for_example(recommender)}."
+        return say("some_unclear", lang, unclear=joined(turn.unclear, lang, "semicolon"))
+    key = turn.act if turn.act in ("hello", "rude", "help") else "no_request"
+    names = joined(schema.attributes, lang) or say("words", lang)
+    return say(key, lang, example=_for_example(recommender, lang), names=names)
 
 
 def about(turn: Turn, state: State, recommender: Recommender) -> str:
     """An item's own text and attributes."""
-    return "\n\n".join(f"{recommender.schema.items[i].title}: {facts(recommender.schema.items[i])}" for i in turn.targets)
+    lang, items = state.lang, [recommender.schema.items[i] for i in turn.targets]
+    return "\n\n".join(say("about", lang, title=title_in(i, lang), facts=facts(i, lang)) for i in items)
 
 
-def facts(item: Item) -> str:
+def facts(item: Item, lang: str) -> str:
     """What the catalog says of an item."""
-    known = [f"{n} {as_text(v)}" for n, v in item.attributes.items() if n != NAMES]
-    return " ".join(t for t in (item.text, "; ".join(known) + "." if known else "") if t) or "the catalog says no more of it."
+    known = [say("fact", lang, name=n, value=as_text(v)) for n, v in item.attributes.items() if n != NAMES]
+    told = joined(known, lang, "semicolon") + say("stop", lang) if known else ""
+    return " ".join(t for t in (item.text, told) if t) or say("no_more", lang)
 
 
 def why(id_: str, state: State, recommender: Recommender) -> str:
     """The evidence for an item on the list, and which of the person's conditions it meets."""
     here = {r.id: r for r in (state.last.recommendations if state.last else ())}
-    item = recommender.schema.items[id_]
+    item, lang = recommender.schema.items[id_], state.lang
     if id_ not in here:
-        return f"{item.title} is not on the list; {facts(item)}"
-    met = [as_words(f) for f in state.filters if matches(item, [f])]
-    reason = template(item.title, here[id_].explanation.evidence)
-    return reason + (f" It meets: {'; '.join(met)}." if met else "")
+        return say("not_listed", lang, title=title_in(item, lang), facts=facts(item, lang))
+    met = [f for f in state.filters if matches(item, [f])]
+    reason = template(title_in(item, lang), here[id_].explanation.evidence, lang)
+    return reason + (say("meets", lang, met=conditions(met, lang, "semicolon")) if met else "")
 
 
-def compare(items: list[Item]) -> str:
+def compare(items: list[Item], lang: str = "en") -> str:
     """Attributes that are equal, then those that differ, item by item."""
     names = list(dict.fromkeys(n for i in items for n in i.attributes if n != NAMES))
-    rows = {n: [as_text(i.attributes[n]) if n in i.attributes else "not known" for i in items] for n in names}
-    same = [f"{n} {v[0]}" for n, v in rows.items() if len(set(v)) == 1]
-    lines = [f"In common: {'; '.join(same)}." if same else "They have nothing in common."]
+    rows = {n: [as_text(i.attributes[n]) if n in i.attributes else say("not_known", lang) for i in items] for n in names}
+    same = [say("fact", lang, name=n, value=v[0]) for n, v in rows.items() if len(set(v)) == 1]
+    lines = [say("in_common", lang, same=joined(same, lang, "semicolon")) if same else say("nothing_in_common", lang)]
     for n, item in enumerate(items):
-        differ = "; ".join(f"{name} {v[n]}" for name, v in rows.items() if len(set(v)) > 1)
-        lines.append(f"- {item.title}: {differ or 'the same in all'}")
+        differ = [say("fact", lang, name=name, value=v[n]) for name, v in rows.items() if len(set(v)) > 1]
+        told = joined(differ, lang, "semicolon") or say("same_in_all", lang)
+        lines.append(say("differs", lang, title=title_in(item, lang), facts=told))
     return "\n".join(lines)
 
 
 def conflict(schema: Schema, state: State, dropped: tuple[Filter, ...]) -> str:
     """The question where no item meets all conditions."""
+    lang = state.lang
     if not state.filters:
-        return "No item does without those words. Shall I allow them again?"
-    asked = " and ".join(as_words(f) for f in state.filters)
-    laid = " and ".join(as_words(f) for f in dropped)
+        return say("conflict_words", lang)
     numeric = [schema.attributes[name] for name in dict.fromkeys(f.attribute for f in dropped) if name in schema.attributes]
-    ranges = "".join(f" Here {a.name} goes from {a.low:g} to {a.high:g}." for a in numeric if a.kind == "number")
-    if set(dropped) == set(state.filters) or not dropped:
-        return f"Nothing here is {asked}.{ranges} Shall I drop that?"
-    return f"Nothing here is {asked}.{ranges} Shall I drop “{laid}”? That is what these leave out."
+    ranges = "".join(say("range", lang, name=a.name, low=f"{a.low:g}", high=f"{a.high:g}") for a in numeric if a.kind == "number")
+    key = "conflict" if set(dropped) == set(state.filters) or not dropped else "conflict_part"
+    return say(key, lang, asked=conditions(state.filters, lang), ranges=ranges, laid=conditions(dropped, lang))
 
 
 def exhausted(schema: Schema, state: State, met: tuple[str, ...]) -> str:
     """The question where all that meets the conditions was shown."""
-    asked = " and ".join(as_words(f) for f in state.filters)
-    many = f"all {len(met)}" if len(met) > 1 else "the only one"
-    some = titles(schema, met[:5]) + (", ..." if len(met) > 5 else "")
-    return f"You have seen {many} with {asked}: {some}. Shall I show {'them' if len(met) > 1 else 'it'} again?"
+    lang = state.lang
+    some = titles(schema, met[:5], lang) + (say("list", lang) + "..." if len(met) > 5 else "")
+    asked = conditions(state.filters, lang)
+    return say("seen_many" if len(met) > 1 else "seen_one", lang, count=len(met), asked=asked, titles=some)
 
 
-def no_match(words: str, recommender: Recommender) -> str:
+def no_match(words: str, recommender: Recommender, lang: str) -> str:
     """Said where nothing matches."""
-    return f"Nothing in this catalog matches “{words}”. Try another request, {_for_example(recommender)}."
+    return say("no_match", lang, words=words, example=_for_example(recommender, lang))
 
 
 def _choice(schema: Schema, ids: tuple[str, ...], state: State) -> tuple[str, list[Scalar]] | None:
@@ -201,8 +188,7 @@ def narrow(schema: Schema, state: State, left: tuple[str, ...]) -> State:
     if (found := _choice(schema, left, state)) is None:
         return state
     name, options = found
-    some = ", ".join(str(v) for v in options[:4])
-    text = f"There are {len(left)} such. Is there a {name} that you would like, for instance {some}?"
+    text = say("narrow", state.lang, count=len(left), name=name, some=joined(map(str, options[:4]), state.lang))
     return replace(state, question=Question(text), asked=(*state.asked, name))
 
 
@@ -217,50 +203,55 @@ def spread(schema: Schema, state: State, k: int) -> tuple[tuple[str, ...], State
     for value in options:
         one = next((i for i in left if i not in picked and matches(schema.items[i], [Filter(name, "=", value)])), None)
         picked += [one] if one else []
-    some = ", ".join(str(v) for v in options[:4])
-    question = Question(f"Is there a {name} that you would like, for instance {some}?")
+    question = Question(say("which", state.lang, name=name, some=joined(map(str, options[:4]), state.lang)))
     return tuple(picked[:k]), replace(state, question=question, asked=(*state.asked, name))
 
 
-def examples(recommender: Recommender) -> list[str]:
-    """The catalog's own examples of requests, or some made from its titles."""
+def examples(recommender: Recommender, lang: str = "en") -> list[str]:
+    """The catalog's own examples of requests, or some made from its titles; in Chinese those that are Chinese."""
     file = Path(recommender.store.manifest.catalog) / EXAMPLES
     if file.is_file():
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()][:6]
-    items = recommender.store.items
-    return [f"something like {item.title}" for item in items[:: max(1, len(items) // 4)][:4]]
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if own := [line for line in lines if lang == "en" or language(line) == lang][:6]:
+            return own
+    short = [title for item in recommender.store.items if len(title := title_in(item, lang)) <= EXAMPLE_CHARS]
+    return [say("something_like", lang, title=title) for title in short[:: max(1, len(short) // 4)][:4]]
 
 
-def _for_example(recommender: Recommender) -> str:
-    some = examples(recommender)[:2]
-    return "for example " + " or ".join(f"“{e}”" for e in some)
+def _for_example(recommender: Recommender, lang: str) -> str:
+    some = (say("title", lang, title=e) for e in examples(recommender, lang)[:2])
+    return say("example", lang, examples=joined(some, lang, "or"))
 
 
 def opening(response: Response) -> Iterator[str]:
     """What was heard, what was understood and what not, and the names of what was found."""
+    lang = response.lang
     if response.transcript is not None and response.transcript.text:
-        yield f"I heard: “{response.transcript.text}”\n\n"
+        yield say("heard", lang, words=response.transcript.text) + "\n\n"
     if response.said:
         yield response.said
         return
     if response.unclear:
-        yield f"I did not understand: {'; '.join(response.unclear)}.\n\n"
+        yield say("unclear", lang, unclear=joined(response.unclear, lang, "semicolon")) + "\n\n"
     if response.understood:
-        yield f"Understood: {'; '.join(response.understood)}.\n\n"
+        yield say("understood", lang, told=joined(response.understood, lang, "semicolon")) + "\n\n"
     if not response.recommendations:
-        yield response.notes[-1] if response.notes else "Nothing in the catalog fits that."
+        yield response.notes[-1] if response.notes else say("nothing_fits", lang)
         return
-    yield f"I found {len(response.recommendations)}: {', '.join(r.title for r in response.recommendations)}.\n\n"
+    found = joined((title_in(r.item, lang) for r in response.recommendations), lang)
+    yield say("found", lang, count=len(response.recommendations), titles=found) + "\n\n"
 
 
 def closing(response: Response) -> Iterator[str]:
     """The shares of a query of several parts, notes, and the question."""
+    lang = response.lang
     if response.said:
         return
     if len(response.shares) > 1:
-        yield "\n\nYour request counted as " + ", ".join(f"{m} {s:.0%}" for m, s in response.shares.items()) + "."
+        shares = joined((f"{say(f'modality_{m}', lang)} {s:.0%}" for m, s in response.shares.items()), lang)
+        yield "\n\n" + say("counted", lang, shares=shares)
     for note in response.notes:
         if response.recommendations and not note.startswith("the LM"):
-            yield f"\n\n{note[:1].upper()}{note[1:]}."
+            yield f"\n\n{note[:1].upper()}{note[1:]}{say('stop', lang)}"
     if response.question:
         yield f"\n\n{response.question}"

@@ -89,7 +89,9 @@ class Query:
     `image` is a path, bytes or a PIL picture; `audio` a path, bytes, (sample rate in Hz, samples [n] or [n, channels]), or a `speech.Heard`,
     whose words are then taken to be in `text` already.
     `liked` and `disliked` are item ids. `where` maps an attribute to a value, a list of values (any of them), or
-    an {operator: value} such as {">=": 1990}; `in`, `all` and `!=` take lists. `exclude` are ids not to be shown again.
+    an {operator: value} such as {">=": 1990}; `in`, `all` and `!=` take lists. `exclude` are ids not to be shown again. `similar` are those
+    of `liked` that were only referred to ("like the second"): a reason does not say that they were liked. `lang` ("en" or "zh")
+    is the language of reasons and notes.
     """
 
     text: str | None = None
@@ -99,6 +101,8 @@ class Query:
     disliked: Sequence[str] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
     exclude: Sequence[str] = ()
+    similar: Sequence[str] = ()
+    lang: str = "en"
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,8 @@ class Ranked:
 class Evidence:
     """A row of fact that an explanation may use.
 
-    kind: attribute (one the request names), words, transcript, caption, picture, meaning, sound, neighbour, people (who liked the same);
+    kind: attribute (one the request names), words, transcript, caption, picture, meaning, sound, neighbour (near to what was liked),
+    similar (near to what was referred to), people (who liked the same);
     fact (an attribute the request does not name), title, modality.
     `weight` is a similarity in [-1, 1] or a share in [0, 1]; `start`/`end` are seconds into `file`.
     """
@@ -169,7 +174,7 @@ class Response:
 
     `shares` tell what each part of the query counted for in its fused vector: modality -> share, which sum to 1; empty without one.
     The rest is filled in by a conversation: `said` answers a turn that asks for no items ("why this?"), `understood` and `unclear` say what the
-    turn was taken for and what was not understood, `question` is the one that is asked back.
+    turn was taken for and what was not understood, `question` is the one that is asked back, `lang` the language of all of it.
     """
 
     recommendations: tuple[Recommendation, ...]
@@ -182,6 +187,7 @@ class Response:
     understood: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     question: str = ""
+    lang: str = "en"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the shape printed by `mmllm recommend --json`."""

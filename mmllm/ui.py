@@ -16,16 +16,21 @@ from mmllm import ui_cards, ui_session
 from mmllm.parts import SUGGESTED, parts, suggest
 from mmllm.recommend import Recommender
 from mmllm.talk import examples
+from mmllm.types import Query
 from mmllm.ui_pieces import I18N, Browse, Card, Files, ProfileTab, blocks, status, text_block, theme
 from mmllm.ui_session import CARDS, Ask, Session
-from mmllm.ui_style import CSS, LABELS, SAVE, THEME
+from mmllm.ui_style import CSS, LABELS, SAVE, THEME, TO_TABLE
 from mmllm.ui_text import language, of_critique, of_part, say
+
+UPLOADS = (600, 3600)
+"""Every so many seconds, what visitors uploaded or recorded longer than so many seconds ago is deleted; all of it when the page ends."""
 
 
 def serve(index: Path, *, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> Any:
     """Load the index and open the page."""
     recommender = Recommender.load(index)
     recommender.encoders.whisper  # noqa: B018 - loaded now, so that the first spoken request does not wait for it
+    recommender.recommend(Query(text=" ".join(examples(recommender)) or "anything"), k=1)  # nor the first one in words
     return open_page(recommender, host=host, port=port, block=block)
 
 
@@ -49,7 +54,7 @@ def open_page(recommender: Recommender, *, host: str = "127.0.0.1", port: int = 
 
 def build(recommender: Recommender) -> gr.Blocks:
     """The page over one recommender; every visitor has a session of their own."""
-    with gr.Blocks(title="mmllm", analytics_enabled=False) as page:
+    with gr.Blocks(title="mmllm", analytics_enabled=False, delete_cache=UPLOADS) as page:
         Page(recommender).connect(page)
     return page
 
@@ -60,11 +65,14 @@ class Page:
     def __init__(self, recommender: Recommender) -> None:
         self.recommender, self.schema = recommender, recommender.schema
         self.session = gr.State(Session())
+        # What the chat shows, kept here: a turn that waited for another one would find the chat as it was when it was asked.
+        self.history = gr.State([])
         self.token = gr.BrowserState(
             "", storage_key="mmllm", secret="mmllm"
         )  # a random name: a fixed key lets it outlive a restart
-        self.intro = gr.HTML("<h1>mmllm</h1>")
-        self.theme = gr.Button(I18N("theme"), size="sm", elem_id="theme", min_width=120)
+        with gr.Row(elem_id="head"):
+            self.intro = gr.HTML("<h1>mmllm</h1>")
+            self.theme = gr.Button(I18N("theme"), size="sm", elem_id="theme", min_width=120)
         with gr.Tabs():
             with gr.Tab(I18N("tab_chat")), gr.Row(equal_height=False):
                 with gr.Column(scale=5, min_width=320):
@@ -74,6 +82,7 @@ class Page:
                     self.table = gr.HTML(visible=False)
                     self.cards = [Card() for _ in range(CARDS)]
                     self.compare = gr.Button(I18N("compare"), size="sm", visible=False)
+                    self.stages = gr.HTML()
             with gr.Tab(I18N("tab_browse")):
                 self.browse = Browse(self.schema)
             with gr.Tab(I18N("tab_profile")):
@@ -84,11 +93,14 @@ class Page:
         # Not Markdown: what the catalog says in a reply is text.
         self.chat = gr.Chatbot(
             label=I18N("conversation"),
+            elem_id="chat",
             height=420,
             allow_tags=False,
             render_markdown=False,
             buttons=["copy"],
             feedback_options=None,
+            allow_file_downloads=False,
+            latex_delimiters=[],
         )
         self.box = gr.MultimodalTextbox(
             label=I18N("request"),
@@ -97,33 +109,55 @@ class Page:
             sources=["upload", "microphone"],
             file_types=["image", "audio"],
             file_count="multiple",
-            max_plain_text_length=2000,
+            max_plain_text_length=100_000,  # a longer text that is pasted becomes a file, which no request can be
             autofocus=True,
+            elem_id="request",
         )
         self.chips = gr.CheckboxGroup(label=I18N("state"), choices=[], visible=False, elem_classes="chips")
         with gr.Row(elem_classes="buttons", elem_id="critiques"):
             self.critiques = [gr.Button("", size="sm", variant="secondary", visible=False) for _ in range(SUGGESTED)]
-        with gr.Row(elem_classes="buttons"):
+        with gr.Row(elem_classes="buttons") as self.offered:
             self.examples = [gr.Button(text, size="sm", variant="secondary") for text in examples(self.recommender)]
         with gr.Row(elem_classes="buttons"):
             self.more, self.why, self.undo, self.retry, self.stop, self.clear = (
                 gr.Button(I18N(key), size="sm") for key in ("more", "why", "undo", "retry", "stop", "clear")
             )
-        self.stages = gr.HTML()
+
+    @property
+    def _turn(self) -> dict[str, Any]:
+        """What the events of a turn have in common. Only the chat shows that a reply is coming: the cards are there before its words.
+
+        What is sent while a reply comes is sent when it has ended; without "always_last" it would be lost.
+        """
+        return {
+            "outputs": [self.box, self.chat, self.history, self.session, *self.seen],
+            "api_visibility": "private",
+            "concurrency_id": "turn",
+            "show_progress_on": self.chat,
+            "trigger_mode": "always_last",
+        }
+
+    @property
+    def _nothing(self) -> list[Any]:
+        """A turn's outputs as they are."""
+        return [gr.skip()] * (4 + len(self.seen))
 
     @property
     def seen(self) -> list[Any]:
         """What shows a session: its parts, critiques, cards and stages, the table, and the profile."""
         cards = [part for card in self.cards for part in card.all]
-        return [self.chips, *self.critiques, *cards, self.compare, self.stages, self.status, self.table, *self.profile.all]
+        talk = [self.chips, self.offered, *self.critiques]
+        return [*talk, *cards, self.compare, self.stages, self.status, self.table, *self.profile.all]
 
     def view(self, session: Session) -> list[Any]:
         """The values of `seen`."""
         found, lang = session.last.recommendations[:CARDS], session.lang
-        cards = [Card.filled(ui_cards.card(r, self.files, lang), session, r.id) for r in found]
+        # A card speaks the language of the reply that it belongs to; what stands around it the browser's.
+        cards = [Card.filled(ui_cards.card(r, self.files, session.last.lang), session, r.id) for r in found]
         cards += [Card.empty()] * (CARDS - len(found))
         return [
             self._chips(session),
+            gr.update(visible=session.asked is None),  # examples: once something was asked, critiques take their place
             *self._critiques(session),
             *(part for card in cards for part in card),
             gr.update(visible=len(found) > 1),
@@ -148,14 +182,14 @@ class Page:
         """Tie every control to what it does."""
         page.load(self.on_load, [self.token, self.session], [self.session, self.intro, *self.seen], api_visibility="private")
         self.theme.click(None, js=THEME)
-        asked = [self._asks(self.box.submit, lambda s, m: Ask((m["text"] or "").strip(), tuple(m["files"])), self.box)]
-        asked += [self._asks(button.click, lambda s, text: Ask(text), button) for button in self.examples]
+        asked = [self._asks(self.box.submit, self._typed, self.box)]
+        asked += [self._asks(button.click, lambda s, text: Ask(text, pressed=True), button) for button in self.examples]
         for button, text, key in (
             (self.more, "something else", "more"),
             (self.why, "why this?", "why"),
             (self.undo, "undo", "undo"),
         ):
-            asked.append(self._asks(button.click, lambda s, text=text, key=key: Ask(text, label=say(key, s.lang))))
+            asked.append(self._asks(button.click, lambda s, text=text, key=key: Ask(text, label=say(key, s.lang), pressed=True)))
         for n, button in enumerate(self.critiques):
             asked.append(self._asks(button.click, lambda s, n=n: self._critique(s, n)))
         for n, card in enumerate(self.cards):
@@ -163,15 +197,15 @@ class Page:
             for button, kind in ((card.like, "liked"), (card.dislike, "disliked"), (card.seen, "known")):
                 self._marks(button, n, kind)
         asked.append(self._asks(self.chips.input, self._removed, self.chips))
-        outputs = [self.box, self.chat, self.session, *self.seen]
-        retried = self.retry.click(
-            self.on_retry, [self.chat, self.session], outputs, api_visibility="private", concurrency_id="turn"
-        )
+        retried = self.retry.click(self.on_retry, [self.history, self.session], **self._turn)
         self.stop.click(None, cancels=[*asked, retried], api_visibility="private")
         for clear in (self.clear.click, self.chat.clear):  # the chat has a bin of its own
-            clear(self.on_clear, self.session, [self.chat, self.session, *self.seen], api_visibility="private")
+            clear(self.on_clear, self.session, [self.chat, self.history, self.session, *self.seen], api_visibility="private")
         chosen = [card.choose for card in self.cards]
-        self.compare.click(self.on_compare, [self.session, *chosen], [self.status, self.table], api_visibility="private")
+        compared = self.compare.click(
+            self.on_compare, [self.session, *chosen], [self.status, self.table], api_visibility="private"
+        )
+        compared.then(None, js=TO_TABLE)  # the table stands above the cards, the button below them
         self._connect_tabs()
 
     def _asks(self, event: Callable[..., Any], ask: Callable[..., Ask | None], *given: Any) -> Any:
@@ -179,10 +213,10 @@ class Page:
 
         def turn(history: list[Any], session: Session, *values: Any) -> Iterator[Any]:
             made = ask(session, *values)
-            yield from self.turn(history, session, made) if made is not None else ()
+            # A generator that gives nothing would empty its outputs.
+            yield from self.turn(history, session, made) if made is not None else (self._nothing,)
 
-        outputs = [self.box, self.chat, self.session, *self.seen]
-        return event(turn, [self.chat, self.session, *given], outputs, api_visibility="private", concurrency_id="turn")
+        return event(turn, [self.history, self.session, *given], **self._turn)
 
     def _marks(self, button: gr.Button, n: int, kind: str) -> None:
         def mark(session: Session) -> list[Any]:
@@ -206,13 +240,19 @@ class Page:
         history = [*history, *blocks(ask)]
         first = True
         for after, said in ui_session.answer(self.recommender, session, ask):
-            shown = self.view(after) if first else [gr.skip()] * len(self.seen)
-            reply = {"role": "assistant", "content": [text_block(said)]}
-            yield [None if first else gr.skip(), [*history, reply], after if first else gr.skip(), *shown]
+            told = [*history, {"role": "assistant", "content": [text_block(said)]}]
+            if first:
+                # What was refused is put back, to be mended.
+                box = {"text": ask.text, "files": list(ask.files)} if after.refused else None
+                yield [box, told, told, after, *self.view(after)]
+            else:
+                yield [gr.skip(), told, told, gr.skip(), *[gr.skip()] * len(self.seen)]
             first = False
 
     def on_load(self, token: str, session: Session, request: gr.Request) -> list[Any]:
-        session = replace(session, lang=language(request.headers.get("accept-language")))
+        lang = language(request.headers.get("accept-language"))
+        # Until somebody has said something, the browser's language is the best guess.
+        session = replace(session, lang=lang, state=replace(session.state, lang=lang))
         if token:
             session = ui_session.remembered(self.recommender, session, token)
         name = Path(self.recommender.store.manifest.catalog).name
@@ -222,13 +262,14 @@ class Page:
 
     def on_retry(self, history: list[Any], session: Session) -> Iterator[list[Any]]:
         if session.asked is None:
+            yield self._nothing
             return
         last = max((n for n, m in enumerate(history) if m["role"] == "user"), default=len(history))
         yield from self.turn(history[:last], replace(session, state=session.earlier), session.asked)
 
     def on_clear(self, session: Session) -> list[Any]:
         session = ui_session.cleared(self.recommender, session)
-        return [[], session, *self.view(session)]
+        return [[], [], session, *self.view(session)]
 
     def on_compare(self, session: Session, *chosen: bool) -> Any:
         ids = [i for i, yes in zip(session.state.listed, chosen, strict=False) if yes]
@@ -236,6 +277,11 @@ class Page:
             return [status("choose_two", session), gr.skip()]
         items = [self.schema.items[i] for i in ids]
         return ["", gr.update(value=ui_cards.comparison(items, self.files, session.lang), visible=True)]
+
+    @staticmethod
+    def _typed(session: Session, message: dict[str, Any]) -> Ask | None:
+        ask = Ask((message["text"] or "").strip(), tuple(message["files"]))
+        return ask if ask.text or ask.files else None
 
     def _critique(self, session: Session, n: int) -> Ask | None:
         found = suggest(self.schema, session.state)
@@ -267,7 +313,10 @@ class Page:
         tab.export.click(lambda s: tab.shown(s, self.schema, export=True), self.session, tab.all, api_visibility="private")
         tab.save.click(None, tab.json, js=SAVE)
         tab.forget.click(
-            self.on_forget, self.session, [self.token, self.chat, self.session, *self.seen], api_visibility="private"
+            self.on_forget,
+            self.session,
+            [self.token, self.chat, self.history, self.session, *self.seen],
+            api_visibility="private",
         )
 
     def on_remember(self, yes: bool, session: Session) -> list[Any]:
@@ -277,4 +326,4 @@ class Page:
 
     def on_forget(self, session: Session) -> list[Any]:
         session = ui_session.forgotten(session)
-        return ["", [], session, *self.view(session)]
+        return ["", [], [], session, *self.view(session)]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape as _escape
 from typing import Protocol
 
-from mmllm.catalog import NAMES, as_text
+from mmllm.catalog import NAMES, as_text, title_in
 from mmllm.types import Evidence, Item, Recommendation, Response
 from mmllm.ui_text import TEXTS, say
 
@@ -18,6 +18,9 @@ STAGES = ("encode", "retrieve", "rerank", "explain")
 
 class Media(Protocol):
     """Where the browser gets a catalog's pictures and sounds."""
+
+    pictures: bool
+    """Whether the catalog has any picture: where it has none, no place is kept for them."""
 
     def picture(self, item: Item) -> str | None:
         """The address of the item's picture; None where it has none that can be shown."""
@@ -40,7 +43,8 @@ def escape(text: str) -> str:
 
 def card(r: Recommendation, media: Media, lang: str) -> str:
     """Picture, title, reason, attributes; evidence, shares and scores behind a click."""
-    head = f"<h3>{r.rank}. {escape(r.title)}</h3><p>{escape(r.explanation.text)}</p><p class='facts'>{_attributes(r.item)}</p>"
+    title = escape(title_in(r.item, lang))
+    head = f"<h3>{r.rank}. <bdi>{title}</bdi></h3><p>{escape(r.explanation.text)}</p><p class='facts'>{_attributes(r.item)}</p>"
     rows = "".join(f"<li>{_row(e, r, media, lang)}</li>" for e in r.explanation.evidence if e.kind != "modality")
     scores = ", ".join(f"{escape(n)} {v:.3f}" for n, v in r.scores.items())
     told = f"<p class='facts'>{say('scores', lang)}: {scores}</p>" if scores else ""
@@ -55,21 +59,22 @@ def _attributes(item: Item) -> str:
 def _picture(item: Item, media: Media, lang: str) -> str:
     address = media.picture(item)
     if address is None:
-        return f"<div class='picture none'>{say('no_picture', lang)}</div>"
+        return "" if not media.pictures else f"<div class='picture none'>{say('no_picture', lang)}</div>"
     return f"<img class='picture' src='{escape(address)}' alt='{escape(item.title)}' loading='lazy'>"
 
 
 def _row(e: Evidence, r: Recommendation, media: Media, lang: str) -> str:
     told = f"<b>{say(f'kind_{e.kind}', lang)}</b>: "
     if e.kind == "transcript" and e.file is not None and e.start is not None and e.end is not None:
-        label = escape(say("play", lang, r.title, f"{e.start:.1f}"))
+        label = escape(say("play", lang, title_in(r.item, lang), f"{e.start:.1f}"))
         # The fragment makes the browser begin at the span's second and stop at its end.
         source = f"{escape(media.sound(e.file))}#t={e.start:.2f},{e.end:.2f}"
         player = f"<audio controls preload='none' src='{source}' aria-label='{label}'></audio>"
         return f"{told}“{escape(e.value)}” ({e.start:.1f}–{e.end:.1f} s) {player}"
-    if e.kind in ("neighbour", "people"):
+    if e.kind in ("neighbour", "similar", "people"):
         return f"{told}{escape(e.value)}" + (f" ({e.weight:.2f})" if e.weight is not None else "")
-    return f"{told}{escape(e.name)} = {escape(e.value)}"
+    name = say(f"name_{e.name}", lang) if f"name_{e.name}" in TEXTS else e.name
+    return f"{told}{escape(name)} = {escape(e.value)}"
 
 
 def bar(key: str, shares: Mapping[str, float], lang: str, unit: str = "%") -> str:
@@ -99,7 +104,7 @@ def stages(response: Response, lang: str) -> str:
 def comparison(items: Sequence[Item], media: Media, lang: str) -> str:
     """The items side by side; rows in which they differ are marked, not by colour alone."""
     names = list(dict.fromkeys(n for i in items for n in i.attributes if n != NAMES))
-    head = "".join(f"<th scope='col'>{_picture(i, media, lang)}<br>{escape(i.title)}</th>" for i in items)
+    head = "".join(f"<th scope='col'>{_picture(i, media, lang)}<br><bdi>{escape(i.title)}</bdi></th>" for i in items)
     rows = []
     for name in names:
         cells = [as_text(i.attributes[name]) if name in i.attributes else say("not_known", lang) for i in items]
@@ -115,7 +120,8 @@ def comparison(items: Sequence[Item], media: Media, lang: str) -> str:
 
 def grid(items: Sequence[Item], media: Media, lang: str) -> str:
     """Items to browse."""
-    cells = "".join(
-        f"<li>{_picture(i, media, lang)}<h3>{escape(i.title)}</h3><p class='facts'>{_attributes(i)}</p></li>" for i in items
-    )
-    return f"<ul class='grid'>{cells}</ul>"
+    cells = []
+    for i in items:
+        title = f"<h3 title='{escape(i.title)}'><bdi>{escape(i.title)}</bdi></h3>"  # a long one is cut off by the style
+        cells.append(f"<li>{_picture(i, media, lang)}{title}<p class='facts'>{_attributes(i)}</p></li>")
+    return f"<ul class='grid'>{''.join(cells)}</ul>"

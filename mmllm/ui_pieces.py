@@ -19,10 +19,11 @@ from mmllm.media import load_image
 from mmllm.recommend import Recommender
 from mmllm.retrieve import words as stems
 from mmllm.schema import Attribute, Schema
+from mmllm.texts import LANGUAGES
 from mmllm.types import Filter, Item
 from mmllm.ui_cards import escape, grid
 from mmllm.ui_session import Ask, Session, exported
-from mmllm.ui_text import LANGUAGES, TEXTS, say
+from mmllm.ui_text import TEXTS, say
 
 log = logging.getLogger(__name__)
 PICTURE = 320
@@ -46,6 +47,11 @@ def theme() -> gr.themes.Base:
         checkbox_label_background_fill_selected="*primary_700",
         checkbox_label_background_fill_selected_dark="*primary_800",
         button_secondary_background_fill_hover_dark="*primary_800",
+        input_border_width="1px",
+        input_border_color="*neutral_500",
+        input_border_color_dark="*neutral_400",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_800",
         button_primary_background_fill_hover="*primary_800",
@@ -58,6 +64,7 @@ class Files:
 
     def __init__(self, recommender: Recommender, keeper: gr.HTML) -> None:
         self.root, self.keeper = Path(recommender.store.manifest.catalog), keeper
+        self.pictures = any(item.image is not None for item in recommender.store.items)
         self._small = lru_cache(4096)(self._thumbnail)
 
     def picture(self, item: Item) -> str | None:
@@ -66,7 +73,9 @@ class Files:
 
     def sound(self, file: str) -> str:
         """The address of a recording."""
-        return _address(str(self.keeper.move_resource_to_block_cache(self._inside(file))))
+        path = str(self.keeper.move_resource_to_block_cache(self._inside(file)))
+        self.keeper.keep_in_cache.add(path)  # it is the catalog's: uploads are deleted after a while, a card may stand for longer
+        return _address(path)
 
     def _thumbnail(self, relative: str) -> str | None:
         try:

@@ -13,6 +13,7 @@ from uuid import uuid4
 from mmllm.converse import Conversation
 from mmllm.dialogue import State
 from mmllm.errors import MmllmError, ProfileError
+from mmllm.media import load_image
 from mmllm.parts import Part
 from mmllm.profile import KINDS, Profile, Profiles
 from mmllm.recommend import Recommender
@@ -22,6 +23,8 @@ from mmllm.ui_text import say
 log = logging.getLogger(__name__)
 CARDS = 5
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+KEPT_PIXELS = 1024
+"""The longer side of a visitor's picture in their talk; encoders look at less."""
 TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -29,7 +32,7 @@ TOKEN = re.compile(r"[0-9a-f]{32}")
 class Ask:
     """What a visitor did: said `text` with `files`, or chose a critique, an item to be `similar` to, or a part to be taken away.
 
-    `label` is what the chat shows of it; by default the text.
+    `label` is what the chat shows of it; by default the text. `pressed`: chosen by a button, which says nothing of the visitor's language.
     """
 
     text: str = ""
@@ -38,17 +41,19 @@ class Ask:
     critique: Filter | None = None
     similar: str = ""
     removed: Part | None = None
+    pressed: bool = False
 
 
 @dataclass(frozen=True)
 class Session:
-    """A visitor: the state of their talk, their profile if they want one, and what `retry` goes back to."""
+    """A visitor: the state of their talk, their profile if they want one, what `retry` goes back to, and whether it was refused."""
 
     state: State = field(default_factory=State)
     lang: str = "en"
     profile: Profile | None = None
     asked: Ask | None = None
     earlier: State = field(default_factory=State)
+    refused: bool = False
 
     @property
     def last(self) -> Response:
@@ -68,9 +73,9 @@ def answer(recommender: Recommender, session: Session, ask: Ask) -> Iterator[tup
         response = _respond(talk, ask)
     except MmllmError as error:
         log.info("turn refused: %s", error)
-        yield replace(session, asked=ask, earlier=session.state), say("refused", session.lang, error)
+        yield replace(session, asked=ask, earlier=session.state, refused=True), say("refused", session.lang, error)
         return
-    after = replace(session, state=talk.state, asked=ask, earlier=session.state)
+    after = replace(session, state=talk.state, asked=ask, earlier=session.state, refused=False)
     yield after, "…"
     said = ""
     for piece in talk.reply(response):
@@ -88,7 +93,13 @@ def _respond(talk: Conversation, ask: Ask) -> Response:
         return talk.turn(where={ask.critique.attribute: {ask.critique.op: ask.critique.value}})
     picture = next((f for f in ask.files if Path(f).suffix.lower() in IMAGES), None)
     sound = next((f for f in ask.files if Path(f).suffix.lower() not in IMAGES), None)
-    return talk.turn(ask.text, image=picture, audio=sound)
+    lang = talk.state.lang if ask.pressed else ""
+    if picture is None:
+        return talk.turn(ask.text, audio=sound, lang=lang)
+    # The talk holds the picture itself: its file is deleted after a while.
+    image = load_image(picture)
+    image.thumbnail((KEPT_PIXELS, KEPT_PIXELS))
+    return talk.turn(ask.text, image=image, audio=sound, lang=lang)
 
 
 def mark(recommender: Recommender, session: Session, n: int, kind: str) -> Session:
@@ -100,7 +111,8 @@ def mark(recommender: Recommender, session: Session, n: int, kind: str) -> Sessi
 
 def cleared(recommender: Recommender, session: Session) -> Session:
     """A new talk; what is kept in a profile stays."""
-    return Session(Conversation(recommender, k=CARDS, profile=session.profile).state, session.lang, session.profile)
+    fresh = Conversation(recommender, k=CARDS, profile=session.profile).state
+    return Session(replace(fresh, lang=session.state.lang), session.lang, session.profile)
 
 
 # ---- the profile ---------------------------------------------------------------------------------------------------------
@@ -135,7 +147,7 @@ def exported(session: Session) -> str:
 
 def forgotten(session: Session) -> Session:
     """Everything about the visitor is deleted, here and in the profile."""
-    return Session(lang=unkept(session).lang)
+    return Session(State(lang=session.state.lang), lang=unkept(session).lang)
 
 
 def unkept(session: Session) -> Session:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from mmllm.catalog import as_text
 from mmllm.dialogue import as_words
 from mmllm.parts import Part
 from mmllm.schema import Schema
+from mmllm.texts import Pair, render
 from mmllm.types import Filter
 
-LANGUAGES = ("en", "zh")
-TEXTS: dict[str, tuple[str, str]] = {
+TEXTS: dict[str, Pair] = {
     "catalog": (
         "Ask the catalog “{}” ({} items) in words, with a picture or aloud.",
         "用文字、图片或语音查询目录“{}”（{} 件）。",
@@ -84,14 +83,20 @@ TEXTS: dict[str, tuple[str, str]] = {
     "kind_meaning": ("meaning", "含义"),
     "kind_sound": ("sound", "声音"),
     "kind_neighbour": ("close to what you liked", "与您喜欢的相近"),
+    "kind_similar": ("like what you asked about", "与您所问的相似"),
     "kind_people": ("liked by the same people", "同样的人也喜欢"),
     "kind_fact": ("the catalog says", "目录记载"),
     "kind_title": ("title", "标题"),
+    "name_title": ("title", "标题"),
+    "name_text": ("text", "说明"),
+    "name_your picture": ("your picture", "您的图片"),
+    "name_your words": ("your words", "您的用词"),
+    "name_your sound": ("your sound", "您的声音"),
     "text": ("text", "文本"),
     "image": ("picture", "图片"),
     "audio": ("sound", "声音"),
 }
-CRITIQUES: dict[tuple[str, str], tuple[str, str]] = {
+CRITIQUES: dict[tuple[str, str], Pair] = {
     ("price", "<"): ("cheaper", "便宜一点"),
     ("price", ">"): ("more expensive", "贵一点"),
     ("year", "<"): ("older", "更早的"),
@@ -104,7 +109,6 @@ CRITIQUES: dict[tuple[str, str], tuple[str, str]] = {
     ("weight", "<"): ("lighter", "轻一点"),
     ("weight", ">"): ("heavier", "重一点"),
 }
-OPERATORS = {"=": "为", "in": "为", "all": "包含", "!=": "不是", ">=": "不低于", "<=": "不高于", ">": "高于", "<": "低于"}
 
 
 def language(accepted: str | None) -> str:
@@ -122,30 +126,18 @@ def say(key: str, lang: str, *values: object) -> str:
     >>> say("counts", "en", 1, 24, 950)
     'Items 1 to 24 of 950'
     """
-    return TEXTS[key][LANGUAGES.index(lang)].format(*values)
-
-
-def of_filter(f: Filter, lang: str) -> str:
-    """A filter as people say it.
-
-    >>> of_filter(Filter("year", "<", 2000), "en"), of_filter(Filter("year", "<", 2000), "zh")
-    ('year below 2000', 'year 低于 2000')
-    """
-    if lang == "en":
-        return as_words(f)
-    values = f.value if isinstance(f.value, tuple) else (f.value,)
-    return f"{f.attribute} {OPERATORS[f.op]} {'、'.join(as_text(v) for v in values)}"
+    return render(TEXTS[key], lang, *values)
 
 
 def of_critique(f: Filter, schema: Schema, lang: str) -> str:
     """A suggested critique: "cheaper" where the attribute measures a price, otherwise the filter."""
     words = CRITIQUES.get((schema.attributes[f.attribute].measures, f.op))
-    return words[LANGUAGES.index(lang)] if words else of_filter(f, lang)
+    return render(words, lang) if words else as_words(f, lang)
 
 
 def of_part(part: Part, schema: Schema, lang: str) -> str:
     """A part of the state as the text of its chip."""
     if isinstance(part.value, Filter):
-        return of_filter(part.value, lang)
+        return as_words(part.value, lang)
     value = part.value or ""
     return say(f"part_{part.kind}", lang, schema.items[value].title if value in schema.items and part.kind != "words" else value)

@@ -12,10 +12,14 @@ import unicodedata
 from dataclasses import replace
 
 from mmllm import critiques, measures, mentions, values
-from mmllm.dialogue import Act, State, Turn, as_words
+from mmllm.catalog import matches
+from mmllm.clauses import LEAD
+from mmllm.dialogue import Act, State, Turn, as_words, filter_values
 from mmllm.retrieve import words as stems
-from mmllm.schema import Schema
-from mmllm.spans import CJK
+from mmllm.schema import Schema, key
+from mmllm.spans import CJK, GENERIC
+from mmllm.texts import say
+from mmllm.types import Filter
 
 POLITE = r"(?:\s*(?:please|now|thanks|thank you|ok|okay|again|then|吧|一下|好吗|谢谢|请))*\W*"
 PATTERNS: tuple[tuple[Act, str], ...] = (
@@ -88,11 +92,21 @@ RUDE = re.compile(
     r"thing))\b"
     r"|傻[瓜逼子]?|笨蛋|白痴|垃圾|滚开?|去死|蠢货?|废物|混蛋|他妈的?"
 )
+GREETING = re.compile(
+    r"^\W*(?:(?:(?:hi+|hello+|hey+|greetings)(?: there| all| again| everyone)?(?=\W*$|\s*[,.!?:]|\s+(?:i|i'm|im|i'd|we|can|could|would|do|"
+    r"does|have|what|how|please|looking|any|is|are|my|good|just|yes)\b)|good (?:morning|afternoon|evening|day)|"
+    r"how(?:'s it going| are (?:you|things))(?: doing)?(?: today)?|nice to meet you|你好|您好)[\s,.!?:，。！？]*)+",
+    re.IGNORECASE,
+)
+"""What a turn may begin with before it says anything."""
 REQUEST = re.compile(r"\b(?:show|find|want|need|looking|give|recommend|suggest|search)\b|找|推荐|想")
 """Beside a rude word, other words are a request only where one of these says so."""
+ROMCOM = re.compile(r"\brom[- ]?coms?\b", re.IGNORECASE)
 NARROWS = re.compile(
-    r"^\W*(?:(?:ok|okay|yes|no|well|hmm|great|nice|good)\W+)*(?:but|and|also|only|just|with|in|make (?:it|"
+    r"(?:^|[.!?;]\s)\W*(?:(?:ok|okay|yes|no|well|hmm|great|nice|good)\W+)*(?:but|and|also|only|just|with|in|make (?:it|"
     r"them)|plus|still|rather|preferably|maybe|even|more|less|instead|or|但是?|不过|还要|而且|只要|也要|最好|要)(?![a-z])"
+    r"|,\s*(?:and|but|also|maybe|plus)\s+(?:something|anything)\b"
+    r"|\b(?:it|they|this|that) (?:should|must|has to|have to|needs? to|ought to) (?:\w+ )?(?:be|have)\b"
     r"|\b(?:too|as well|instead|though|also|only|please)\W*$|(?:的|一点|一些|也行)\W*$"
 )
 MORE_FIRST = re.compile(
@@ -100,34 +114,12 @@ MORE_FIRST = re.compile(
     r"some|any)?\s*(?:else|other|others|another(?: one)?|different|more)\b(?!\s+(?:like|than|expensive|"
     r"recent|classic|modern|costly))[\s,]*(?:but|that is|ones?)?|^\W*(?:换一个|换个|再来一个|另一个|还有)[，,\s]*"
 )
-LEAD = re.compile(
-    r"^\W*(?:(?:hi|hello|hey|hi there|please|ok|okay|well|yes|yeah|so|and|but|um|hmm|actually|maybe|now|then|i think)\b[\s,!.]*)*"
-    r"(?:(?:can|could|would|will|do) (?:you|i|we) (?:please |maybe )?(?:show|find|recommend|suggest|give|"
-    r"get|have|know|help|see|tell)(?: me| us)?(?: to)?(?: find)?(?: of)?|"
-    r"(?:i|we)(?: am|'m|m|'re| are)? (?:just |really |also )?(?:want|wanna|need|looking for|looking|searching for|"
-    r"after|would like|'d like|d like|like|love|prefer|in the mood for|fancy)(?: to)?(?: (?:see|watch|"
-    r"buy|find|have|get))?|"
-    r"i'?d (?:like|love|prefer)(?: to)?(?: (?:see|watch|buy|find|have|get))?|looking for|show(?: me| us)?|"
-    r"find(?: me| us)?|give(?: me| us)?|recommend(?: me)?|suggest(?: me)?|search(?: for)?|"
-    r"is there|are there|have you got|what about|how about|got|let'?s see|let me see|tell me|make (?:it|them))\b\s*|"
-    r"(?:请|我想要?看?|想要?看?|想找|我要找|给我|帮我找?|有没有|推荐|来|找|我喜欢看?|我要看?|要)(?:一[个部张些本只]|几[个部张本])?"
-)
-GENERIC = frozenset(
-    stems(
-        "film films movie movies item items stamp stamps picture pictures thing things stuff one ones recommend recommendation suggest "
-        "suggestion good great nice best really maybe know watch see look kind kinds type sort also too else more other another but only just "
-        "instead then though still with please so very much bit little lot there here what which who how something anything everything "
-        "ok okay yes no not again about after already rather isn't aren't less long max our do does did am "
-        "was were will get got go let make take love enjoy fan than same as all both today tonight now "
-        "actually well new idea ideas option cool fine hi hello thanks thank if at by into not don't didn't i'm i'd it's that's help hello day "
-        "电影 片 部 看 想 要 个 点 一点 什么 有什么 推荐 好 好看 的 但 但是 也 只 只要 那 这 找 来 些 片子 吗 啊 吧 谢 谢谢 一部 一些 还 还要 再"
-    )
-)
 
 
 def understand(text: str, schema: Schema, state: State) -> Turn:
     """One turn in words -> its slots. Never fails: what it cannot read is told in `Turn.unclear`, or left in `Turn.words`."""
-    text = unicodedata.normalize("NFKC", text).replace("’", "'").strip()
+    text = ROMCOM.sub("romantic comedy", unicodedata.normalize("NFKC", text).replace("’", "'").strip())
+    text = re.sub("[⟨⟩⟪⟫]", " ", text)  # the marks of `mentions` are ours
     low = text.lower()
     if state.question is not None and (answer := _answer(low, state, schema)) is not None:
         return answer
@@ -139,6 +131,8 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
         text = RUDE.sub(" ", low)
         if not content(text):
             return Turn("rude")
+    if not schema.titles.get(key(text)):  # "Hello, Dolly!" is a film
+        text = GREETING.sub("", text, count=1)
     found = mentions.find(text, schema, state)
     marked = tuple(i for ids in found.marks.values() for i in ids)
     if (about := _about(found, marked, state)) is not None:
@@ -147,20 +141,22 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     base = said.get("similar", ()) or said.get("disliked", ()) or said.get("liked", ())
     them = base or marked or ((state.focus,) if state.focus in schema.items else ()) or state.listed
     rest = MORE_FIRST.sub(" ", found.text)
-    numbers = measures.read(rest, schema)
+    numbers = measures.read(rest, schema, state.lang)
+    said_of_numbers = len(numbers.filters)
     critiques.read(numbers, schema, found.marks, state.listed)
+    of_the_list = len(numbers.filters) > said_of_numbers  # "newer" is said of what is on the list: the subject stands
     slots = values.read(numbers.text, schema, state, found.marks, them)
     similar = said.get("similar", ())
     if not similar and re.search(r"\b(?:the )?same(?: one| thing)?,?\s+(?:but|only|in)\b|一样的?[，,]?\s*但", rest):
         similar = them[:1]
     words = _words(slots.text)
     fresh_stems = [s for s in content(slots.text) if s not in slots.taken]
-    fresh = bool(fresh_stems) and not NARROWS.search(found.text) and not MORE_FIRST.match(found.text)
+    fresh = bool(fresh_stems) and not of_the_list and not NARROWS.search(found.text) and not MORE_FIRST.match(found.text)
     if state.words and not fresh:
         # What narrows a request adds its telling words only: "only red ones" adds "red".
         words = " ".join(w for w in words.split() if CJK.search(w) or set(stems(w)) - GENERIC)
-    filters = (*numbers.filters, *slots.filters)
-    told = [as_words(f) for f in filters] + [f"nothing that says “{w}”" for w in slots.avoid]
+    filters = (*numbers.filters, *_added(slots.filters, found.text, schema, state))
+    told = [as_words(f, state.lang) for f in filters] + [say("avoid", state.lang, word=w) for w in slots.avoid]
     turn = Turn(
         words=words if fresh_stems or slots.taken else "",
         content=tuple(dict.fromkeys(fresh_stems)),
@@ -191,6 +187,28 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     return Turn("unclear")
 
 
+ADDS = re.compile(
+    r"\balso\b(?!\s+(?:like|love|enjoy|watch))|\b(?:as well|in addition|at the same time)\b|\btoo\W*$|\btoo\s*[,.;!?]|^\W*(?:and|with)\b|"
+    r"也(?!喜欢|爱)|并且|同时"
+)
+"""What asks for one thing beside another: "also a comedy", "and a comedy as well"."""
+
+
+def _added(filters: list[Filter], text: str, schema: Schema, state: State) -> list[Filter]:
+    """ "Also a comedy": both the value that stands and the new one, where an item may have several and some item has these."""
+    if not ADDS.search(text):
+        return filters
+    out = []
+    for f in filters:
+        old = tuple(v for o in state.filters if o.attribute == f.attribute and o.op in ("=", "all") for v in filter_values(o))
+        both = tuple(dict.fromkeys((*old, *filter_values(f))))
+        if f.op in ("=", "all") and old and schema.attributes[f.attribute].many:
+            together = Filter(f.attribute, "all", both)
+            f = together if len(both) > 1 and any(matches(i, [together]) for i in schema.items.values()) else f
+        out.append(f)
+    return out
+
+
 def _says(turn: Turn) -> bool:
     return bool(
         turn.words
@@ -209,17 +227,15 @@ def _says(turn: Turn) -> bool:
 def _alone(act: Act, state: State) -> Turn:
     if act in ("compare", "why"):
         targets = state.listed[:2] if act == "compare" else ((state.focus,) if state.focus else state.listed[:1])
-        return _of_items(act, targets)
+        return _of_items(act, targets, state.lang)
     if act == "undo" and not state.before:
-        return Turn("unclear", unclear=("there is nothing to undo",))
+        return Turn("unclear", unclear=(say("nothing_to_undo", state.lang),))
     return Turn(act)
 
 
-def _of_items(act: Act, targets: tuple[str, ...]) -> Turn:
-    need = 2 if act == "compare" else 1
-    if len(targets) < need:
-        what = "two items to compare" if act == "compare" else "an item"
-        return Turn("unclear", unclear=(f"I need {what}: ask for something first, then say its number",))
+def _of_items(act: Act, targets: tuple[str, ...], lang: str) -> Turn:
+    if len(targets) < (2 if act == "compare" else 1):
+        return Turn("unclear", unclear=(say("need_two" if act == "compare" else "need_one", lang),))
     return Turn(act, targets=targets)
 
 
@@ -234,11 +250,11 @@ def _about(found: mentions.Mentions, marked: tuple[str, ...], state: State) -> T
     """ "Why the second?" and "compare the first two", told before slots are read."""
     if COMPARE.search(found.text):
         targets = tuple(dict.fromkeys(marked)) or (() if found.unclear else state.listed[:2])
-        turn = _of_items("compare", targets)
+        turn = _of_items("compare", targets, state.lang)
         return replace(turn, unclear=found.unclear or turn.unclear)
     if WHY.search(found.text):
         targets = marked[-1:] or (() if found.unclear else (state.focus,) if state.focus else state.listed[:1])
-        turn = _of_items("why", targets)
+        turn = _of_items("why", targets, state.lang)
         return replace(turn, unclear=found.unclear or turn.unclear)
     if "about" in found.said:
         return Turn("about", targets=found.said["about"])
@@ -256,7 +272,7 @@ def _answer(low: str, state: State, schema: Schema) -> Turn | None:
     if options and YES.fullmatch(low):
         return options[0][1]
     if NO.fullmatch(low):
-        return Turn("note", told=("as you like",))
+        return Turn("note", told=(say("as_you_like", state.lang),))
     said = set(stems(low)) - GENERIC
     for name, turn in options:
         if said and said <= set(stems(name)):
@@ -266,7 +282,8 @@ def _answer(low: str, state: State, schema: Schema) -> Turn | None:
 
 def content(text: str) -> list[str]:
     """The stems that say something of what is wanted."""
-    return [s for s in stems(re.sub(r"⟨\d+⟩", " ", LEAD.sub(" ", text))) if s not in GENERIC]
+    clauses = re.split(r"[,.;!?，。；！？]", re.sub(r"⟨\d+⟩", " ", text))
+    return [s for clause in clauses for s in stems(LEAD.sub(" ", clause, count=1)) if s not in GENERIC]
 
 
 def _words(text: str) -> str:

@@ -11,17 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mmllm.clauses import LEAD, asking
 from mmllm.dialogue import State
 from mmllm.schema import Attribute, Near, Schema, stems
-from mmllm.spans import CJK, LONGEST, WORD, choose, spans, values_of
+from mmllm.spans import CJK, GENERIC, LONGEST, WORD, choose, spans, values_of
+from mmllm.texts import joined, say
 from mmllm.types import Filter, Scalar
 from mmllm.verdicts import M
 
 NO = re.compile(
-    r"\b(?:no|not|without|nothing|non|except(?: for)?|but not|avoid|exclude|skip|anything but|rather not|"
+    r"\b(?:not (?:really |so )?(?:a (?:big |huge )?fan of|into|in the mood for|keen on|fond of)|"
+    r"no|not|without|nothing|non|except(?: for)?|but not|avoid|exclude|skip|anything but|rather not|"
     r"hates?|hated|dislike|can'?t stand|"
     r"(?:do not|don'?t|doesn'?t|didn'?t) (?:really )?(?:want|like|need|care for|enjoy|show me|give me|"
-    r"fancy)|not (?:really )?(?:a fan of|into|in the mood for)|"
+    r"fancy|involve|have|contain|include)|aren'?t|isn'?t|"
     r"never|too|less|sick of|tired of|enough of)\s+"
     r"(?:(?:any|a|an|more|too|with|about|of|the|in|that is|that are|which is|to see|see|really|so|very|"
     r"much|for|movies?|films?|ones?|things|something|anything)\s+)*"
@@ -31,6 +34,10 @@ NOT_A_NO = re.compile(
     r"\bnot (?:only|sure|bad|really sure)\b|\bno (?:problem|thanks|thank you|idea|matter|one|worries|way)\b|"
     r"\bnothing (?:else|more|special)\b"
 )
+OFFERS = frozenset(stems("suggestion recommendation idea help any some good"))
+"""Stems that begin no description: "any good suggestions for family films"."""
+DEGREES = ("big", "huge", "enough", "either", "mani", "such", "quit", "even", "yet", "use", "sure", "but", "come")
+"""Stems behind "not" that are no thing to be left out: "not a big fan"."""
 FORGET = re.compile(
     r"\b(?:forget(?: about)?|ignore|drop|remove|never ?mind|clear)\s+(?:about\s+)?(?:the\s+|my\s+)?(?P<a>[\w ]+?)(?:\s+(?:limit|"
     r"filter|thing))?(?=$|[.,;!?]|\s+(?:and|but)\b)"
@@ -40,11 +47,20 @@ FORGET = re.compile(
     r"(?P<f>[\u3400-\u9fff]{1,4}?)(?:都行|无所谓|不重要|随便|都可以)|\bany\s+(?P<g>\w+)\W*$"
 )
 HEAD_ENDS = re.compile(
-    r"\b(?:with|of|in|on|for|at|to|near|under|about|around|featuring|where|who|whose|while|when|like|from|"
+    r"\b(?:with|of|in|on|than|for|at|to|near|under|about|around|featuring|where|who|whose|while|when|like|from|"
     r"holding|wearing|having|has|"
     r"(?:that|which|who)\s+(?!is\b|are\b|looks?\b))\b|⟨"
 )
+# Between two values of one item: "romantic comedy", "comedies and dramas", "a comedy that is also a western".
+BOTH = re.compile(
+    r"[\s-]*|\W*and\W*|\W*(?:films?|movies?|ones?|things?)?\W*(?:(?:that|which) (?:is|are)|that's|but|and)?\W*also\W*(?:an?\W+)?"
+)
+SENTENCE = re.compile(r"(?:[^.!?;。！？；]|[.](?=\S))+")
 JOINED = re.compile(r"^\W*(?:or|and|,|/|nor|&|和|或|或者|、|还有)*\W*(?:the |a |an |any |in |或者)*$")
+# "Not a drama, a comedy please": behind a comma an article, or "please", begins what is wanted; "not a drama, a comedy or a western" goes on.
+WISH = re.compile(r"\W*,\W*(?:(?:and|but)\s+)?(?:also\s+)?an?\s+$")
+OR = re.compile(r"(?:\s+(?:films?|movies?|ones?))?\W*(?:or|nor)\b")
+ASKED = re.compile(r"(?:\s+(?:films?|movies?|ones?|things?))?\W*(?:please|instead|too|as well)\b")
 BY_THEM = re.compile(
     r"(?P<no>\b(?:not|nothing|anything but|nothing else|no more|no films?|none)\s+(?:\w+\s+)?)?\b(?:by|"
     r"from|of|with)\s+(?:the\s+same\s+(?P<role>director|author|artist|writer|maker|designer|actor|brand|"
@@ -65,9 +81,10 @@ SAME = re.compile(
 
 @dataclass
 class Values:
-    """Filters and words found; `text` is what is left, wanted values included (they are also searched for by their words)."""
+    """Filters and words found; `text` is what is left, wanted values included, which are also searched for; `lang` as in `measures.Found`."""
 
     text: str
+    lang: str = "en"
     filters: list[Filter] = field(default_factory=list)
     avoid: list[str] = field(default_factory=list)
     forget: list[str] = field(default_factory=list)
@@ -78,8 +95,9 @@ class Values:
 
 def read(text: str, schema: Schema, state: State, marks: Mapping[int, tuple[str, ...]], base: tuple[str, ...]) -> Values:
     """Everything but numbers. `base` is what "him" and "the same" are about where no item is named."""
-    out = Values(text)
+    out = Values(text, state.lang)
     _forget(out, schema)
+    out.text = asking(out.text)
     _people(out, schema, marks, base)
     _same(out, schema, marks, base)
     _refused(out, schema)
@@ -99,7 +117,8 @@ def _forget(out: Values, schema: Schema) -> None:
             out.forget += [a.name for a in names]
             out.text = _cut(out.text, *hit.span())
         elif hit["a"] or hit["e"]:
-            out.unclear.append(f"“{hit[0].strip()}”: the attributes here are {', '.join(schema.attributes)}")
+            names_here = joined(schema.attributes, out.lang)
+            out.unclear.append(say("attributes_are", out.lang, said=hit[0].strip(), names=names_here))
             out.text = _cut(out.text, *hit.span())
 
 
@@ -118,11 +137,10 @@ def _people(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], b
         persons = _persons(schema, role)
         found = [(a.name, v) for a in persons[:1] for i in ids for v in values_of(schema.items[i], a.name)]
         if not persons:
-            out.unclear.append(f"“{_plain(hit[0])}”: this catalog names no {role or 'director or author'}")
+            out.unclear.append(say("names_no", out.lang, said=_plain(hit[0], out.lang), role=role or say("role", out.lang)))
         elif not found:
-            out.unclear.append(
-                f"“{_plain(hit[0])}”: " + ("I do not know whom you mean" if not ids else f"no {persons[0].name} is known")
-            )
+            key = "person_unknown" if ids else "whom"
+            out.unclear.append(say(key, out.lang, said=_plain(hit[0], out.lang), name=persons[0].name))
         else:
             op: Literal["=", "!="] = "!=" if hit["no"] or hit["no2"] or hit["no3"] else "="
             names = tuple(dict.fromkeys(v for _, v in found))
@@ -138,7 +156,7 @@ def _people(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], b
         elif hit["by"] == "by" and re.search(
             r"(?:directed|written|painted|composed|sung)\s+by$", hit[0][: hit.end("by") - hit.start()]
         ):
-            out.unclear.append(f"“{hit[0].strip()}”: the catalog names nobody of that name")
+            out.unclear.append(say("nobody", out.lang, said=hit[0].strip()))
             out.text = _cut(out.text, *hit.span())
     # A full name says who is meant without "by".
     for a in _persons(schema, None):
@@ -179,7 +197,7 @@ def _same(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
         if found:
             out.filters.append(_filter(attribute.name, "=", found))
         else:
-            out.unclear.append(f"“{_plain(hit[0])}”: the same {attribute.name} as what?")
+            out.unclear.append(say("same_as", out.lang, said=_plain(hit[0], out.lang), name=attribute.name))
         out.text = _cut(out.text, *hit.span())
     out.text = out.text.replace("thesame", " ")
 
@@ -197,6 +215,13 @@ def _refused(out: Values, schema: Schema) -> None:
                 between = out.text[end:position]
                 if position < end or (found and not JOINED.match(between)) or (not found and between.strip()):
                     continue
+                if (
+                    found
+                    and WISH.match(between)
+                    and not OR.match(out.text, stop)
+                    or ("," in between and ASKED.match(out.text, stop))
+                ):
+                    break
                 found.append(choose(schema, pairs))
                 end = stop
             if found:
@@ -210,7 +235,12 @@ def _refused(out: Values, schema: Schema) -> None:
                 and (word := WORD.match(out.text, hit.end()))
             ):
                 stem = stems(word[0])
-                if len(stem) == 1 and schema.knows(stem[0]) and not re.match(r"\W*⟨", out.text[word.end() :]):
+                if (
+                    len(stem) == 1
+                    and stem[0] not in (*GENERIC, *DEGREES)
+                    and schema.knows(stem[0])
+                    and not re.match(r"\W*⟨", out.text[word.end() :])
+                ):
                     out.avoid.append(stem[0])
                     out.text = _cut(out.text, hit.start(), word.end())
                     start, named = hit.start(), spans(out.text, schema)
@@ -226,27 +256,38 @@ def _filter(name: str, op: Literal["=", "!="], values: tuple[Scalar, ...]) -> Fi
 def _wanted(out: Values, schema: Schema) -> None:
     # "Like ⟨0⟩ but red": what follows the item describes what is wanted.
     text = re.sub(r"⟨\d+⟩\s*,?\s*(?:but|only|just|yet|但是?|不过)", " , ", out.text)
-    end = next((m.start() for m in HEAD_ENDS.finditer(text) if stems(text[: m.start()]) or m[0] == "⟨"), len(text))
+    heads = _heads(text)
     colours = re.compile(r"\b(?:in|that is|that are|which is|is|are|it)\s+(?:\w+\s+)?$|\b(?:in)\s+$")
     by: dict[str, list[tuple[Scalar, int, int]]] = {}
     for start, stop, pairs in spans(text, schema):
         name, value = choose(schema, pairs)
         attribute = schema.attributes[name]
         told = attribute.measures == "colour" and colours.search(text[:start])
-        if (start >= end and not told) or _is_the_thing(text, start, stop, schema, attribute):
+        if (not told and not any(a <= start < b for a, b in heads)) or _is_the_thing(text, start, stop, schema, attribute):
             continue
         by.setdefault(name, []).append((value, start, stop))
         out.taken.update(stems(text[start:stop]))
     for name, found in by.items():
         distinct = tuple(dict.fromkeys(v for v, _, _ in found))
         gaps = [text[a[2] : b[1]] for a, b in zip(found, found[1:], strict=False)]
-        both = schema.attributes[name].many and len(distinct) > 1 and all(not g.strip(" -") or g.strip() == "and" for g in gaps)
+        both = schema.attributes[name].many and len(distinct) > 1 and all(BOTH.fullmatch(g) for g in gaps)
         if both and any(set(distinct) <= set(values_of(i, name)) for i in schema.items.values()):
             out.filters.append(Filter(name, "all", distinct))
         else:
             out.filters.append(_filter(name, "=", distinct))
     if schema.near is not None:
-        _near(out, schema, text[:end], schema.near)
+        _near(out, schema, " , ".join(text[a:b] for a, b in heads), schema.near)
+
+
+def _heads(text: str) -> list[tuple[int, int]]:
+    """Where each sentence describes what is asked for: from behind "I would like" to "with", "about" or an item."""
+    out = []
+    for sentence in SENTENCE.finditer(text):
+        start = sentence.start() + (lead.end() if (lead := LEAD.match(sentence[0])) else 0)
+        ends = HEAD_ENDS.finditer(text, start, sentence.end())
+        end = next((m.start() for m in ends if set(stems(text[start : m.start()])) - OFFERS or m[0] == "⟨"), sentence.end())
+        out.append((start, end))
+    return out
 
 
 def _is_the_thing(text: str, start: int, stop: int, schema: Schema, attribute: Attribute) -> bool:
@@ -272,5 +313,5 @@ def _near(out: Values, schema: Schema, head: str, near: Near) -> None:
                 break
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"\s*⟨\d+⟩\s*", " that ", text).strip()
+def _plain(text: str, lang: str) -> str:
+    return re.sub(r"\s*⟨\d+⟩\s*", f" {say('that', lang)} ", text).strip()

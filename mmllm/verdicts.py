@@ -16,16 +16,30 @@ SOFT = (
     r"(?:(?:really|also|absolutely|just|too|quite|always|so|both|all|the|film|films|movie|movies|stamp|"
     r"first|watching|seeing|book|much|of|very)\s+)*"
 )
+ITSELF = r"(?:movies?|films?|ones?|series|also|too|both|itself|really|two|stamps?|pictures?)"
+VERY = r"(?:(?:so|really|very|pretty|quite|a|an|just|my|also|one of my|such a|all|both|the|absolutely)\s+)*"
 PLAIN_LIKE = (
-    r"(?:love|loved|loving|like|liked|enjoy|enjoyed|adore|adored|prefer|favou?rites? (?:is|are|was)|(?:big|huge|a) fan of|into)"
+    r"(?:love|loved|loving|like|liked|enjoy|enjoyed|adore|adored|prefer|"
+    r"favou?rites? (?:(?:recent |all[ -]time |of all time )?(?:movies?|films?|ones?) )?(?:is|are|was|include)|"
+    r"(?:big|huge|a) fan of|(?:(?<=am )|(?<='m )|(?<=im )|(?<=are )|(?<=was )|(?<=really )|(?<=totally ))into)"
 )
 
 # In this order; what a rule has taken, later rules do not see. Each is (what is said, pattern over marks).
 RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
+        (
+            "similar",
+            r"(?P<kept>\b(?:any|some|other|another|more)\b(?:(?!\b(?:i|we|you|not)\b|n't)[^⟨.!?;])*?)"
+            rf"\b(?:like|similar to)\s+{SOFT}{LIST}",
+        ),
+        ("nothing", rf"\b(?:is|was|are) (?:{M}|it|that|this|they)\s+(?:\w+\s+)?(?:like|similar to)\s+{SOFT}{LIST}"),
         # Questions and conditions state nothing of the person.
-        ("nothing", rf"\b(?:did|do|have|are|has) (?:you|u|ya)\b[^⟨.!;]*?{LIST}"),
+        (
+            "nothing",
+            r"\b(?:did|do|have|are|has) (?:you|u|ya)\b(?!\s+(?:know|have|got|recommend|suggest)\b[^⟨.!?;]*\b(?:like|similar|as)\b)"
+            rf"[^⟨.!?;]*?{LIST}",
+        ),
         (
             "nothing",
             rf"\b(?:haven'?t|have not|hasn'?t|never|didn'?t|did not|not)\s+(?:(?:yet|even|actually)\s+)?(?:saw|"
@@ -37,6 +51,11 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             rf"try)\s+(?:out\s+)?{SOFT}{LIST}|没看过{LIST}",
         ),
         ("nothing", rf"\b(?:not sure|don'?t think|should|wish)\b[^⟨.!?;]*?\b(?:seen|watched|saw)\s+{SOFT}{LIST}"),
+        (
+            "nothing",
+            rf"\b(?:go|should|must|gotta|might|may|'ll|will|to) (?:and |definitely |probably )?(?:see|watch)\s+{SOFT}{LIST}",
+        ),
+        ("nothing", rf"\b(?:hear|heard|told|bet|hope|guess|wonder)\b[^⟨.!?;]*{LIST}"),
         ("nothing", rf"\bif (?:you|u) (?:like|liked|love|loved|enjoy|enjoyed)\s+{SOFT}{LIST}"),
         (
             "similar",
@@ -55,8 +74,9 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "disliked",
-            rf"\b(?:hate|hated|dislike|disliked|detest|detested|can'?t stand|couldn'?t stand|not (?:a |much of a )?(?:big |"
-            rf"huge )?fan of|sick of|tired of|bored by|anything but|not into)\s+{SOFT}{LIST}",
+            rf"\b(?:hate|hated|dislike|disliked|detest|detested|can'?t stand|"
+            rf"couldn'?t stand|(?:not|\w+n't) (?:really )?(?:a |much of a )?(?:big |huge )?fan of|"
+            rf"sick of|tired of|bored by|anything but|not into)\s+{SOFT}{LIST}",
         ),
         (
             "disliked",
@@ -64,7 +84,7 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "disliked",
-            rf"{LIST}(?:\s+\w+)?\s+(?:was|is|were|are|looks?|seems?|looked|seemed)\s+(?:(?:so|really|very|pretty|"
+            rf"{LIST}(?:\s+{ITSELF})?\s+(?:was|is|were|are|looks?|seems?|looked|seemed)\s+(?:(?:so|really|very|pretty|"
             rf"quite|too|a|an|just|kind of|rather)\s+)*(?:bad|boring|terrible|awful|horrible|dull|ugly|horible|"
             rf"disappointing|not (?:that |very |so |really |my |for me)?(?:good|great|funny|taste|thing|for me|"
             rf"nice|me)|not for me|stupid|dumb|rubbish|worst|overrated|violent|silly|lame|meh)\b",
@@ -76,15 +96,18 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             rf"(?:很喜欢|最喜欢|超喜欢|也喜欢|喜欢|最爱|爱看|爱)\s*{LIST}|{LIST}\s*(?:很好看|真好看|好看|不错|很棒|太棒了|我喜欢)",
         ),
         ("known", rf"(?:看过|见过|已经有|有了|读过|知道)了?\s*{LIST}|{LIST}\s*(?:我)?(?:已经)?(?:看过|见过|有了|读过)了?"),
+        ("liked", rf"\b(?:seen|watched|saw)\s+{SOFT}{LIST}\s*,?\s*(?:so |too )?many times"),
         (
             "known",
-            rf"\b(?:have|'ve|already|just|i|we|ive)\s+(?:already |just |both |also |even |only |recently )*(?:seen|"
+            rf"\b(?:have|'ve|already|just|i|we|ive)\s+(?:already |just |both |also |even |only |recently )*(?:seen|did see|"
             rf"saw|watched|read|own|got|owned|know)\s+(?:already\s+)?{SOFT}{LIST}",
         ),
+        ("known", rf"\b(?:movie|film|one|thing) (?:i|we) (?:watched|saw|have seen) (?:was|is)\s+{SOFT}{LIST}"),
         ("known", rf"\b(?:seen|watched|saw)\s+{SOFT}{LIST}"),
         (
             "wanted",
-            rf"\b(?:show|see|bring|give)\s+(?:me\s+)?(?:back\s+)?{SOFT}{LIST}(?:\s+(?:again|once more|back))?|{LIST}\s+again\b|"
+            rf"(?<!they )(?<!to )(?<!will )(?<!'ll )\b(?:show|(?:can|could|may) (?:i|we) see|let me see|bring|give)\s+"
+            rf"(?:me\s+)?(?:back\s+)?{SOFT}{LIST}(?:\s+(?:again|once more|back))?|{LIST}\s+again\b|"
             rf"(?:再看看|再看一下|再给我看|再显示){LIST}",
         ),
         ("about", rf"\bwhat(?:'s| is)\s+{LIST}\s+about\b|\bis\s+{LIST}\s+any good\b|{LIST}\s*(?:是什么|是谁|怎么样|怎样|如何)"),
@@ -94,13 +117,21 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             rf"(?:^|[,.;!?]\s*)(?:yes |ok |well |and |or |maybe )*(?:like|as)\s+{SOFT}{LIST}(?=[^⟨]*\b(?:but|only|"
             rf"in|cheaper|older|newer|shorter|longer|with)\b)",
         ),
+        (
+            "similar",
+            rf"(?<!\bi )(?<!\bwe )(?<!\breally )(?<!\balso )(?<!\bdo )(?<!\bdid )(?<!\bthey )(?<!\bwould )(?<!'d )(?<!\bto )(?<!\bnot )"
+            rf"(?<!n't )(?<!\byou )(?<!\bjust )(?<!\balways )(?<!\bstill )(?<!\bboth )(?<!looks )(?<!look )\blike\s+{SOFT}{LIST}",
+        ),
         ("liked", rf"(?<!would )(?<!'d )(?<!i d )(?<!to )\b{PLAIN_LIKE}\s+{SOFT}{LIST}"),
         (
             "liked",
-            rf"{LIST}(?:\s+\w+)?\s+(?:was|is|were|are|looks?|seems?|looked)\s+(?:(?:so|really|very|pretty|quite|"
-            rf"a|an|just|my|also|one of my|such a|all|both|the|absolutely)\s+)*(?:good|great|amazing|awesome|excellent|"
-            rf"lovely|nice|fantastic|wonderful|funny|brilliant|perfect|fun|favou?rites?|best|cool|beautiful|pretty|"
-            rf"hilarious|sweet|cute)\b",
+            rf"{LIST}(?:\s+{ITSELF})?\s+(?:was|is|were|are)\s+{VERY}(?:good|great|amazing|awesome|excellent|lovely|nice|fantastic|"
+            rf"wonderful|funny|brilliant|fun|(?:all[ -]time )?(?:fav(?:e|ou?rite)s?|classic)|best|cool|beautiful|pretty(?!\s+\w)|hilarious|"
+            rf"sweet|cute)\b(?!\s+(?:talking|chatting|meeting|speaking|to|idea|suggestions?|recommendations?|chat|choices?|help|day)\b)",
+        ),
+        (
+            "liked",
+            rf"{LIST}(?:\s+{ITSELF})?\s+(?:looks?|seems?|looked)\s+{VERY}(?:lovely|nice|beautiful|cool|pretty(?!\s+\w)|sweet|cute)\b",
         ),
         ("liked", rf"\b(?:i'?ll take|i take|i choose|i pick|i'?ll have)\s+{SOFT}{LIST}"),
         ("disliked", rf"(?:^|[.,;!?])\s*(?:not|no|without|hide|remove)\s+{SOFT}{LIST}\s*(?=$|[.,;!?])"),

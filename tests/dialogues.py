@@ -290,17 +290,17 @@ FILMS: dict[str, tuple[T, ...]] = {
     # ---- Chinese ----
     "中文: 类型与价格": (
         t("我想看喜剧片", words="喜剧片", filters=["genre = comedy"]),
-        t("便宜一点", filters=["genre = comedy", "price < @min.price"], question="Nothing|seen|$"),
-        t("低于10元的", filters=["genre = comedy", "price < 10"], question="Nothing|seen|$"),
+        t("便宜一点", filters=["genre = comedy", "price < @min.price"], question="这里没有|看过了|$"),
+        t("低于10元的", filters=["genre = comedy", "price < 10"], question="这里没有|看过了|$"),
     ),
     "中文: 第二个": (
         t("剧情片", words="剧情片", filters=["genre = drama"]),
         t("我喜欢第二个", liked=["@2"]),
-        t("不喜欢第一个", disliked=["@1"], question="seen|$"),
+        t("不喜欢第一个", disliked=["@1"], question="看过了|$"),
     ),
     "中文: 不要恐怖片": (
         t("黑色的", words="黑色", filters=["colour = black"]),
-        t("不要恐怖片", filters=["colour = black", "genre != horror"], question="seen|Nothing|$"),
+        t("不要恐怖片", filters=["colour = black", "genre != horror"], question="看过了|这里没有|$"),
     ),
     "中文: 换一个与重新开始": (
         t("科幻片", words="科幻片", filters=["genre = science fiction"]),
@@ -308,14 +308,14 @@ FILMS: dict[str, tuple[T, ...]] = {
         t("重新开始", words="", filters=[], shows=0),
     ),
     "中文: 为什么与比较": (
-        t("九十年代的电影", filters=["year >= 1990", "year <= 1999"], question="such"),
-        t("为什么", said="year"),
-        t("比较前两个", said="In common|nothing in common"),
+        t("九十年代的电影", filters=["year >= 1990", "year <= 1999"], question="这样的有 8 件"),
+        t("为什么", said="year 为 19|year 不低于 1990"),
+        t("比较前两个", said="相同之处：|没有相同之处"),
     ),
     "中文: 忘掉颜色与撤销": (
         t("蓝色的剧情片", words="蓝色的剧情片", filters=["colour = blue", "genre = drama"]),
         t("忘掉颜色", filters=["genre = drama"]),
-        t("撤销", filters=["colour = blue", "genre = drama"], said="Taken back"),
+        t("撤销", filters=["colour = blue", "genre = drama"], said="已撤销。现在的条件：.*蓝色的剧情片"),
     ),
     "中文: 像第二个但是便宜": (
         t("2000年以前的剧情片", words="剧情片", filters=["year < 2000", "genre = drama"]),
@@ -323,13 +323,13 @@ FILMS: dict[str, tuple[T, ...]] = {
             "像第二个但是便宜一点",
             similar=["@2"],
             filters=["year < 2000", "genre = drama", "price < @2.price"],
-            question="Nothing|seen|$",
+            question="这里没有|看过了|$",
         ),
     ),
     "中文: 同一个导演与看过": (
         t("西部片", words="西部片", filters=["genre = western"], shows=1),
-        t("看过第一个", known=["@1"], question="the only one"),
-        t("不要他导的", filters=["genre = western", "director != Viktor Amsel"], question="Nothing"),
+        t("看过第一个", known=["@1"], question="只有一件，您看过了"),
+        t("不要他导的", filters=["genre = western", "director != Viktor Amsel"], question="这里没有.*要去掉"),
     ),
 }
 
@@ -401,10 +401,10 @@ STAMPS: dict[str, tuple[T, ...]] = {
     ),
     "图章: 一只猫": (
         t("一只猫", words="一只猫", shows=2),
-        t("换一个", said="seen all", shows=0),
-        t("我不喜欢红色", filters=["colour != red"], said="seen all"),
-        t("撤销", filters=[], said="Taken back"),
-        t("撤销", said="Taken back", shows=2),
+        t("换一个", said="都看过了.*再看一遍", shows=0),
+        t("我不喜欢红色", filters=["colour != red"], said="都看过了.*再看一遍"),
+        t("撤销", filters=[], said="已撤销"),
+        t("撤销", said="已撤销", shows=2),
     ),
     "图章: 红色的水果": (
         t("红色的水果", words="红色的水果", filters=["colour = red", "kind = fruit"]),

@@ -121,6 +121,19 @@ def test_every_turn_can_be_taken_back(recommender):
     assert "nothing to undo" in "".join(talk.turn("undo").unclear)
 
 
+def test_what_was_named_as_a_model_is_not_shown_later(recommender):
+    talk = Conversation(recommender, k=2, reword=False)
+    for text in ("something like “A red hammer”", "more like the first one", "something else", "something else"):
+        assert "hammer" not in ids(talk.turn(text))
+
+
+def test_what_is_said_of_the_list_leaves_the_subject(recommender):
+    talk = Conversation(recommender, k=2, reword=False)
+    talk.turn("a tool")
+    talk.turn("something cheaper, with a handle")
+    assert [f.attribute for f in talk.state.filters] == ["kind", "price"]
+
+
 def test_step_is_pure_and_a_question_leaves_the_request_alone():
     state = State(words="a tool", filters=(Filter("price", "<", 30),), liked=("saw",))
     turn = Turn(words="red", filters=(Filter("colour", "=", "red"),), disliked=("saw",))

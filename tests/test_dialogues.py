@@ -104,7 +104,7 @@ def play(script, talk, *, lm=False):
         after = talk.state
         retrieved = {*before.shown, *after.shown, *after.liked, *after.disliked, *after.known, *after.similar, after.focus}
         named = titles_in(said, {items[i].title for i in retrieved if i}, {item.title for item in items.values()})
-        examples = "for example" in said  # requests to try may name any item
+        examples = "for example" in said or "例如" in said  # requests to try may name any item
         assert said.strip() and (examples or not named), f"{where}: names {named} in {said!r}"
 
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     "errors",
     "types",
+    "texts",
     "settings",
     "catalog",
     "interactions",
@@ -34,6 +35,7 @@ ORDER = [
     "vector_store",
     "prompting",
     "retrieve",
+    "synonyms",
     "schema",
     "derive",
     "build",
@@ -47,6 +49,7 @@ ORDER = [
     "mentions",
     "measures",
     "critiques",
+    "clauses",
     "spans",
     "values",
     "understand",

@@ -85,6 +85,25 @@ def test_liked_alone_is_a_query_and_never_comes_back(recommender):
     assert any(e.kind == "neighbour" for e in response.recommendations[0].explanation.evidence)
 
 
+def test_an_item_that_was_only_referred_to_is_not_told_as_liked(recommender, monkeypatch):
+    monkeypatch.setattr("mmllm.explain.CLOSE", -1.0)
+    talk = Conversation(recommender, k=3, reword=False)
+    talk.turn("a tool")
+    second = recommender.schema.items[talk.state.listed[1]].title
+    reason = talk.more_like(talk.state.listed[1]).recommendations[0].explanation
+    assert f"it is like “{second}”, which you asked about" in reason.text and "liked" not in reason.text
+    assert check("A saw is like A wrench, which you asked about.", "A saw", [Evidence("similar", "x", "A wrench")])[1] == ""
+    talk.like(talk.state.similar[0])
+    reason = talk.turn("something else").recommendations[0].explanation
+    assert f"it is close to “{second}”, which you liked" in reason.text
+
+
+@pytest.mark.parametrize("said, named", [("un chat", "un chat"), ("le chat", "un chat"), ("un film", ""), ("黑猫", "一只猫")])
+def test_a_name_in_another_language_is_a_reason_only_where_it_was_said(recommender, said, named):
+    (cat,) = recommender.present(Query(text=said), ["cat"])
+    assert [e.value for e in cat.explanation.evidence if e.name == "names"] == ([named] if named else [])
+
+
 def test_a_picture_finds_itself(recommender, shop):
     response = recommender.recommend(Query(image=shop / "media" / "hammer.png"))
     found = {r.id: r.scores.get("picture", -1.0) for r in response.recommendations}

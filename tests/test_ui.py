@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
 
 import gradio as gr
+import httpx
 import pytest
+from gradio.route_utils import delete_files_created_by_app
 
+from eval.bench_page import served
 from mmllm import Conversation
 from mmllm.catalog import matches
 from mmllm.dialogue import State
@@ -16,8 +22,9 @@ from mmllm.errors import ProfileError
 from mmllm.parts import parts, suggest, without
 from mmllm.profile import Profiles
 from mmllm.types import Evidence, Explanation, Filter, Item, Recommendation
-from mmllm.ui import Page, build
+from mmllm.ui import UPLOADS, Page, build
 from mmllm.ui_cards import bar, card, comparison, grid
+from mmllm.ui_pieces import blocks
 from mmllm.ui_session import Ask, Session, answer, cleared, exported, forgotten, mark, new_token, remembered, unkept
 from mmllm.ui_text import TEXTS, of_critique, of_part, say
 
@@ -25,6 +32,8 @@ HOSTILE = "<img src=x onerror=alert(1)> {{value}} ${alert(1)} `x`"
 
 
 class Files:
+    pictures = True
+
     def picture(self, item):
         return f"gradio_api/file={item.image}" if item.image else None
 
@@ -159,6 +168,54 @@ def test_catalog_text_is_text_in_all_that_is_shown():
         assert all(a["src"].startswith("gradio_api/file=") and a["alt"] for t, a in read.tags if t == "img")
 
 
+def test_a_catalog_without_pictures_keeps_no_place_for_them():
+    item = Item("x", "A kettle")
+    files = Files()
+    assert say("no_picture", "en") in grid([item], files, "en")
+    files.pictures = False
+    assert (
+        grid([item], files, "en")
+        == "<ul class='grid'><li><h3 title='A kettle'><bdi>A kettle</bdi></h3><p class='facts'></p></li></ul>"
+    )
+
+
+def test_a_picture_that_is_gone_is_none(recommender):
+    item = next(i for i in recommender.store.items if i.image)
+    (Path(recommender.store.manifest.catalog) / item.image).unlink()
+    with gr.Blocks():
+        assert Page(recommender).files.picture(item) is None
+
+
+def test_uploads_are_deleted_after_a_while_and_the_talk_goes_on(recommender, shop, monkeypatch):
+    monkeypatch.setattr("mmllm.ui.UPLOADS", (1, 4))
+    with served(recommender) as address, (shop / "media" / "apple.png").open("rb") as picture:
+        (path,) = httpx.post(f"{address}gradio_api/upload", files={"files": ("apple.png", picture)}).json()
+        session = asked(recommender, Ask(files=(path,)))[0]
+        assert session.state.listed
+        for _ in range(200):
+            if not Path(path).is_file():
+                break
+            time.sleep(0.1)
+        assert not Path(path).is_file()
+    after = asked(recommender, Ask("a tool like this"), session)[0]
+    assert after.state.listed and not after.refused
+    again = asked(recommender, session.asked, session)
+    assert again[0].refused and "apple.png" in again[1]
+    with gr.Blocks():
+        assert Page(recommender).chat.postprocess(blocks(session.asked)).root[0].content[0].file.path == path
+
+
+def test_what_a_card_plays_is_not_deleted_with_uploads(recommender):
+    page = build(recommender)
+    assert page.delete_cache == UPLOADS and 0 < UPLOADS[0] <= UPLOADS[1] <= 24 * 3600
+    with gr.Blocks() as other:
+        files = Page(recommender).files
+        file = next(i.image for i in recommender.store.items if i.image)  # any file of the catalog does
+        kept = Path(unquote(files.sound(file).split("=", 1)[1]))
+        delete_files_created_by_app(other, age=None)
+        assert kept.is_file()
+
+
 def test_a_span_of_a_recording_plays_from_its_second():
     rows = (Evidence("transcript", "recording", "a koala", file="m/a.ogg", start=1.25, end=2.5),)
     item = Item("x", "A koala")
@@ -191,6 +248,21 @@ def test_both_languages_have_every_text_with_the_same_gaps(recommender):
     )
     assert [of_part(p, schema, "en") for p in parts(State(words="cat", liked=("cat",)))] == ["“cat”", "liked: A black cat"]
     assert say("counts", "zh", 1, 2, 3) == "第 1 至 2 件，共 3 件"
+
+
+def test_the_reply_follows_what_was_written_and_a_button_says_nothing_of_the_language(recommender):
+    start = Session(State(lang="zh"), "zh")
+    session, said = asked(recommender, Ask("a tool", pressed=True), start)
+    assert session.last.lang == "zh" and "找到" in said
+    session, said = asked(recommender, Ask("something cheaper"), session)
+    assert session.last.lang == "en" and "找到" not in said
+    session, said = asked(recommender, Ask("undo", label="撤销", pressed=True), session)
+    assert session.last.lang == "en" and said.startswith("Taken back")
+    session, said = asked(recommender, Ask("一只猫"), replace(session, lang="en"))
+    assert session.last.lang == "zh" and "一只猫" in said and cleared(recommender, session).state == State(lang="zh")
+    r = next(r for r in session.last.recommendations if r.id == "cat")
+    html = Tags(card(r, Files(), session.last.lang)).text
+    assert "一只猫" in html and "依据" in html
 
 
 def ui_files():

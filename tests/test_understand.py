@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmllm.catalog import parse_item
-from mmllm.dialogue import State, as_words, merge
+from mmllm.dialogue import State, as_words, merge, step
 from mmllm.schema import Schema
 from mmllm.types import Filter
 from mmllm.understand import understand
@@ -37,6 +37,12 @@ def read(text, schema=FILMS, state=None):
         ("wasn't really a fan of it, not a fan of Moth Season", "disliked", ["moth-season"]),
         ("Moth Season was so boring", "disliked", ["moth-season"]),
         ("I have seen Copper Rain already", "known", ["copper-rain"]),
+        ("I have seen Copper Rain and I enjoyed that one", "liked", ["copper-rain"]),
+        ("I watched Copper Rain so many times", "liked", ["copper-rain"]),
+        ("Copper Rain (2021) was a fave of mine", "liked", ["copper-rain"]),
+        ("do you know of any film like Copper Rain", "similar", ["copper-rain"]),
+        ("Like Copper Rain and Amber Court", "similar", ["copper-rain", "amber-court"]),
+        ("I wasn't a big fan of Copper Rain", "disliked", ["copper-rain"]),
         ("we watched Winter Orchard and Amber Court", "known", ["winter-orchard", "amber-court"]),
         ("films like Northern Static", "similar", ["northern-static"]),
         ("something similar to Velvet Radar or Copper Rain", "similar", ["velvet-radar", "copper-rain"]),
@@ -59,6 +65,10 @@ def test_what_is_said_of_a_title(text, kind, ids):
         "I haven't seen Winter Orchard",  # a denial
         "I never watched Amber Court",
         "I want to see The Ninth Well",  # a wish
+        "I will look into Copper Rain",
+        "I heard Copper Rain was good",
+        "is it like Copper Rain?",
+        "Copper Rain looks good",  # from its poster
         "I loved Red Meridian (1951)",  # another film of that name
         "I loved Red Meridian: The Return",  # part of a longer title
         "I like the winter in an orchard",  # the words, but no title
@@ -89,6 +99,15 @@ def test_what_is_no_mark(text):
         ("I don't want anything longer than 100 minutes", ["minutes at most 100"]),
         ("not from 1999", ["year not 1999"]),
         ("not any films from the 80s", []),  # a span cannot be left out, and that is said
+        ("I'm looking for some good comedies", ["genre comedy"]),
+        ("That was boring. Any comedy?", ["genre comedy"]),  # each sentence has a head of its own
+        ("any good suggestions for horror", ["genre horror"]),
+        ("a rom com", ["genre romance and comedy"]),
+        ("in 2016 or 2017", ["year at least 2016", "year at most 2017"]),
+        ("it came out in 2017", []),  # told of a film
+        ("the comedy was pretty bad", []),
+        ("do you have any that don't involve horror", ["genre not horror"]),
+        ("I tend to watch older films", []),  # a taste compares with nothing
         ("不要2000年以前的", ["year at least 2000"]),
         ("late nineties", ["year at least 1996", "year at most 1999"]),
         ("the 2000s", ["year at least 2000", "year at most 2009"]),
@@ -111,6 +130,118 @@ def test_what_is_no_mark(text):
 )
 def test_filters(text, filters):
     assert [as_words(f) for f in read(text).filters] == filters
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        "Hi! ",
+        "Hello, ",
+        "Hey there. ",
+        "Good evening! ",
+        "Hi, how are you? ",
+        "Hello, I loved Red Meridian. ",
+        "I have seen Copper Rain. ",
+    ],
+)
+def test_what_stands_before_a_request_hides_nothing_of_it(opening):
+    for said in (
+        "I want to watch a romance from the 90s",
+        "I'm in the mood for a romance from the 90s",
+        "Only romances from the 90s please",
+    ):
+        assert sorted(as_words(f) for f in read(opening + said).filters) == [
+            "genre romance",
+            "year at least 1990",
+            "year at most 1999",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "similar", "liked"),
+    [
+        ("Do you know any films similar to Copper Rain (2021) and Red Meridian (2019)?", ("copper-rain", "red-meridian"), ()),
+        ("Do you know any good comedies, something like Copper Rain?", ("copper-rain",), ()),
+        ("Hi, how are you? I really enjoyed Copper Rain. What would you suggest?", (), ("copper-rain",)),
+        ("Do you know Copper Rain?", (), ()),
+        ("Have you seen Copper Rain?", (), ()),
+    ],
+)
+def test_a_question_for_something_like_it_is_a_request(text, similar, liked):
+    assert (read(text).similar, read(text).liked) == (similar, liked)
+
+
+def after(*turns, schema=FILMS):
+    """The state after these turns, nothing being shown."""
+    state = State()
+    for text in turns:
+        state = step(state, understand(text, schema, state))
+    return state
+
+
+@pytest.mark.parametrize(
+    ("turns", "filters"),
+    [
+        # "Also" narrows, another value without it takes the place of the first.
+        (("a comedy", "one that is also a romance"), ["genre comedy and romance"]),
+        (("a comedy", "but it should be a romance too"), ["genre comedy and romance"]),
+        (("a comedy", "and a romance as well"), ["genre comedy and romance"]),
+        (("a comedy", "a romance please"), ["genre romance"]),
+        (("a comedy", "I also like romances"), ["genre romance"]),
+        (("a romantic film that is also a thriller",), ["genre romance and thriller"]),
+        # A refusal ends where a wish begins.
+        (("not a drama, a comedy please",), ["genre not drama", "genre comedy"]),
+        (("no dramas, and a comedy as well",), ["genre not drama", "genre comedy"]),
+        (("no dramas, comedies or westerns",), ["genre not drama or comedy or western"]),
+        (("not a drama, a comedy or a western",), ["genre not drama or comedy or western"]),
+        (("I'm not in the mood for a drama",), ["genre not drama"]),
+        # Bounds of one turn all hold, a decade does not widen what was narrowed inside it, a plain bound is the last word.
+        (("a film after 1995, from the 90s",), ["year at most 1999", "year above 1995"]),
+        (("films before 1995", "from the 90s"), ["year below 1995", "year at least 1990"]),
+        (("films before 1995", "from the 80s"), ["year at least 1980", "year at most 1989"]),
+        (("under 20 dollars", "under 30 dollars"), ["price below 30"]),
+        # What is said of "it" is no new subject.
+        (("a comedy", "it should be about a lantern"), ["genre comedy"]),
+        (("a comedy", "I liked Copper Rain. And something with a lantern"), ["genre comedy"]),
+        (("a comedy", "from the 80s, and something with a lantern"), ["genre comedy", "year at least 1980", "year at most 1989"]),
+        (
+            ("a comedy", "no westerns, I'd prefer something from the 80s"),
+            ["genre comedy", "genre not western", "year at least 1980", "year at most 1989"],
+        ),
+        (("a comedy", "a film about a lantern"), []),
+    ],
+)
+def test_a_turn_builds_on_the_one_before(turns, filters):
+    assert sorted(as_words(f) for f in after(*turns).filters) == sorted(filters)
+
+
+def test_a_film_is_known_by_its_year_and_its_other_names():
+    rows = [
+        {"id": "old", "title": "Heat (Chaleur, La)", "attributes": {"year": 1972}},
+        {"id": "new", "title": "Heat", "attributes": {"year": 1995}},
+        {"id": "black", "title": "Men in Black (a.k.a. MIB)", "attributes": {"year": 1997}},
+        {
+            "id": "long",
+            "title": "How I Came to Be Lost in a Very Long Corridor and Found the Garden Door",
+            "attributes": {"year": 1964},
+        },
+    ]
+    schema = Schema.of(parse_item(row) for row in rows)
+    assert read("I loved Heat (1995)", schema).liked == ("new",) and read("I loved Heat (1972)", schema).liked == ("old",)
+    assert read("I loved La Chaleur", schema).liked == ("old",) and read("I loved Men in Black (1997)", schema).liked == (
+        "black",
+    )
+    assert read(f"I loved {rows[3]['title']} (1964)", schema).liked == ("long",)
+
+
+def test_a_kind_beside_the_word_for_the_thing_is_a_wish_whatever_titles_say():
+    rows = [
+        {"id": str(n), "title": t, "attributes": {"genre": g}}
+        for n, (t, g) in enumerate([("A Story of Children and Film", "documentary"), ("Owl", "children"), ("Star War", "war")])
+    ]
+    schema = Schema.of(parse_item(row) for row in rows)
+    assert [as_words(f) for f in read("a children film", schema).filters] == ["genre children"]
+    assert read("star war", schema).filters == ()
 
 
 def test_a_number_that_could_be_two_things_is_asked_about_and_the_answer_is_understood():
@@ -140,10 +271,57 @@ def test_what_cannot_be_read_is_told():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "???", "🙂🙂", "⟨0⟩ ⟨1⟩ than ⟨7⟩", "cheaper than ⟨9⟩", "a" * 2000, "the " * 500, "(((([[[", "\u0000", "İstanbul ﬁlm"],
+    [
+        "",
+        "???",
+        "🙂🙂",
+        "⟨0⟩ ⟨1⟩ than ⟨7⟩",
+        "cheaper than ⟨9⟩",
+        "some like ⟨0⟩, I love ⟨1⟩",
+        "a" * 2000,
+        "the " * 500,
+        "(((([[[",
+        "\u0000",
+        "İstanbul ﬁlm",
+    ],
 )
 def test_odd_input_never_fails(text):
     assert read(text).liked == ()
+
+
+def test_words_of_users_that_most_items_lack_are_searched_and_never_filters():
+    free = [{"tags": [f"word {n}", "good"]} for n in range(80)] + [{"genre": "comedy"}] * 100
+    items = [parse_item({"id": str(n), "title": f"Film {n}", "attributes": a}) for n, a in enumerate(free)]
+    turn = read("a good comedy about word 7", Schema.of(items))
+    assert turn.filters == (Filter("genre", "=", "comedy"),) and "word 7" in turn.words
+
+
+def test_a_title_is_dated_by_the_year_attribute():
+    films = [parse_item({"id": str(y), "title": "The Return", "attributes": {"year": y}}) for y in (1984, 2011)]
+    assert read("I loved The Return (2011)", Schema.of(films)).liked == ("2011",)
+    turn = read("I loved The Return (1951)", Schema.of(films))
+    assert turn.liked == () and "no such title" in turn.unclear[0] and not turn.words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I heard of that one, thanks!",
+        "sounds great, I will check it out",
+        "Have a good night!",
+        "it was really well made",
+        "never seen it",
+    ],
+)
+def test_what_only_tells_is_not_searched_for(text):
+    assert read(text).words == ""
+
+
+def test_what_is_asked_for_before_a_comparison_is_not_used_up_by_it():
+    turn = read("Do you know any good romantic films, something like Copper Rain?")
+    assert turn.similar == ("copper-rain",) and turn.filters == (Filter("genre", "=", "romance"),)
+    for text in ("I'd rather have a red film, these are too long", "I would prefer a red one"):
+        assert Filter("colour", "=", "red") in read(text).filters, text
 
 
 def test_the_last_word_about_an_attribute_counts():

@@ -1,0 +1,173 @@
+"""Commands over interactions and dialogues: rank, ablate, dialogues."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from eval import baselines, content, metrics, neural, record
+from eval.machine import machine
+from eval.ranking import TIES, measure, summary, tune
+from mmllm import interactions
+from mmllm.errors import MmllmError
+from mmllm.settings import SEED
+from mmllm.store import Store
+from mmllm.terminal import guarded
+
+
+@guarded
+def rank(
+    catalog: Annotated[Path, typer.Argument(help="A catalog folder with interactions.csv.")],
+    out: Annotated[Path, typer.Option(help="The JSON to write; systems that are in it are kept.")],
+    split: Annotated[str, typer.Option(help=" or ".join(interactions.SPLITS))] = "global-time",
+    cold: Annotated[bool, typer.Option(help="Hold a fifth of the items out of training and ask for those.")] = False,
+    index: Annotated[Path | None, typer.Option(help="The catalog's index, for systems that read content.")] = None,
+    systems: Annotated[str, typer.Option(help="Names separated by commas; all without adapters if left out.")] = "",
+    adapter: Annotated[list[str] | None, typer.Option(help="NAME=FOLDER of a trained adapter; may be repeated.")] = None,
+    base: Annotated[str, typer.Option(help="The system whose list adapters rerank.")] = "ease",
+    depth: Annotated[int, typer.Option(help="How many of its items they rerank.")] = 30,
+) -> None:
+    """Tune on validation, fit again, rank the whole catalog, write every metric."""
+    if split not in interactions.SPLITS:
+        raise MmllmError(f"split {split!r}", expected=" or ".join(interactions.SPLITS))
+    made = interactions.SPLITS[split](interactions.read(catalog))
+    if cold:
+        made, _ = interactions.cold_items(made)
+    store = Store(index) if index else None
+    read = content.Content.of(store, made.train.items) if store else None
+    grids = dict(baselines.GRIDS)
+    grids |= {"sasrec": neural.grids(np.zeros((1, 1)))["sasrec"]}
+    if read is not None:
+        grids |= content.grids(read) | neural.grids(read.vectors["fused"])
+    chosen = [s for s in systems.split(",") if s] or list(grids)
+    if unknown := [s for s in chosen if s not in grids]:
+        raise MmllmError(f"system {unknown[0]!r}", expected=", ".join(grids), do="content systems need --index")
+    given = dict(a.split("=", 1) for a in adapter or [])
+    if given and store is None:
+        raise MmllmError("--adapter without --index", do="name the index it was trained on")
+    result = record.start(out, catalog.name, made)
+    counts = made.refit.counts
+    extra: dict[str, Any] = {} if read is None else {"features": read.vectors["text"], "kinds": read.genres}
+    kept = {}
+    for name in dict.fromkeys([*chosen, *([base] if given else [])]):
+        found = kept[name] = tune(grids[name], made)
+        measured = measure(found.scores_test, made.test, counts, **extra)
+        row = {"settings": found.settings, "tried": found.tried, "validation_ndcg@10": round(found.validation, 5)}
+        row |= {"seconds": found.seconds, **summary(measured, made.test)}
+        record.keep(result, out, name, row, measured.values["ndcg@10"])
+    for name, folder in given.items():
+        from eval.language import Trained, ZeroShot, rerank
+
+        assert store is not None
+        reader = ZeroShot(store, made.train.items) if folder == "zero-shot" else Trained(Path(folder), store, made.train.items)
+        started = time.monotonic()
+        tuned = kept[base]
+        pairs = (tuned.scores_validation, made.validation), (tuned.scores_test, made.test)
+        reranked = rerank(*pairs, reader, depth=depth)
+        seconds = round(time.monotonic() - started, 1)
+        for form, scores in reranked.scores.items():
+            measured = measure(scores, made.test, counts, **extra)
+            row = {"base": base, "depth": depth, "candidate_recall": reranked.candidate_recall, "seconds": seconds}
+            row |= reranked.about[form] | summary(measured, made.test)
+            record.keep(result, out, f"{name} ({form})", row, measured.values["ndcg@10"])
+
+
+@guarded
+def ablate(
+    catalog: Annotated[Path, typer.Argument(help="A catalog folder with interactions.csv.")],
+    adapter: Annotated[Path, typer.Argument(help="A trained adapter.")],
+    out: Annotated[Path, typer.Option(help="The JSON to write.")],
+    index: Annotated[Path, typer.Option(help="The catalog's index.")],
+    split: Annotated[str, typer.Option(help=" or ".join(interactions.SPLITS))] = "global-time",
+    base: Annotated[str, typer.Option(help="The system whose list it reranks.")] = "ease",
+    depth: Annotated[int, typer.Option(help="How many of its items.")] = 30,
+    cases: Annotated[int, typer.Option(help="How many test cases at most, drawn by the seed.")] = 250,
+) -> None:
+    """What each modality does for an adapter: left out, as noise, shuffled, and by the share of missing data."""
+    from eval.ablation import ablate as run
+    from eval.language import Trained
+    from mmllm.rank_model import retrieved
+
+    made = interactions.SPLITS[split](interactions.read(catalog))
+    reader = Trained(adapter, Store(index), made.train.items)
+    found = tune(baselines.GRIDS[base], made)
+    chosen = np.sort(np.random.default_rng(SEED).permutation(len(made.test))[:cases])
+    shown = retrieved(made.test.where(chosen), found.scores_test[chosen], depth)
+    weight = float(reader.adapter.config.blend or 0.0)
+    about = {
+        "adapter": reader.adapter.config.name,
+        "split": made.name,
+        "split_hash": made.hash,
+        "cases": len(chosen),
+        "weight": weight,
+    }
+    rows = run(reader, shown, weight, note=lambda name, row: typer.echo(f"{name}: {row}"))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(
+        json.dumps(
+            about | {"base": base, "depth": depth, "conditions": rows} | machine(("torch", "transformers", "peft")), indent=1
+        )
+    )
+
+
+@guarded
+def dialogues(
+    file: Annotated[Path, typer.Argument(help="Dialogues in ReDial's layout, JSON lines, linked to the catalog.")],
+    out: Annotated[Path, typer.Option(help="The JSON to write.")],
+    index: Annotated[Path, typer.Option(help="The catalog's index.")],
+    adapter: Annotated[list[str] | None, typer.Option(help="NAME=FOLDER of a trained adapter; may be repeated.")] = None,
+    positive: Annotated[float, typer.Option(help="A rating from here on is a like.")] = 4.0,
+    depth: Annotated[int, typer.Option(help="How many items adapters rerank.")] = 50,
+) -> None:
+    """Recommend in dialogues: 200 held out by dialogue; films already named are excluded."""
+    from eval import dialogues as d
+    from eval.language import Trained, rerank
+    from mmllm import settings
+    from mmllm.encoders import Encoders
+
+    store = Store(index)
+    ids = tuple(i.id for i in store.items)
+    data = interactions.read(Path(store.manifest.catalog), ids)
+    liked = data.where(data.rating >= positive)
+    learned, validation, test = d.parts(d.read(file, ids))
+    tuning, asked = d.ask(validation, len(ids)), d.ask(test, len(ids))
+    encoders = Encoders(settings.preset(store.manifest.preset), heads=store.heads)
+    read = content.Content.of(store, ids)
+    named = d.mentions(learned, len(ids))
+    found = d.systems(tuning, asked, content=read, encoders=encoders, named=named, liked=liked.matrix)
+    result: dict[str, Any] = {
+        "dataset": file.name,
+        "split": "by dialogue",
+        "split_hash": d.split_hash(asked),
+        "items": len(ids),
+        "trained_on": f"{len(learned)} dialogues, {len(liked)} likes",
+        "validation_cases": len(tuning.cases),
+        "test_cases": len(asked.cases),
+        "test_dialogues": len(test),
+        "ranking": f"full, films already named removed; {TIES}",
+        "systems": {},
+        "cases": {},
+        "metric_of_cases": "recall@10",
+    }
+    counts = np.asarray(named.sum(axis=0)).ravel()
+
+    def keep(name: str, scores: np.ndarray, about: dict[str, Any]) -> None:
+        measured = measure(scores, asked.cases, counts)
+        row = {**about, "seconds": 0.0, **summary(measured, asked.cases)}
+        row["recall@10_interval"] = [round(v, 5) for v in metrics.interval(measured.values["recall@10"])]
+        record.keep(result, out, name, row, measured.values["recall@10"])
+
+    for name, scored in found.items():
+        keep(name, scored.test, {"settings": scored.settings})
+    base = found["ease+popularity+bm25"]
+    for name, folder in (a.split("=", 1) for a in adapter or []):
+        reader = Trained(Path(folder), store, ids)
+        reranked = rerank((base.validation, tuning.cases), (base.test, asked.cases), reader, depth=depth)
+        about = {"base": "ease+popularity+bm25", "depth": depth, "candidate_recall": reranked.candidate_recall}
+        for form, scores in reranked.scores.items():
+            keep(f"{name} ({form})", scores, about | reranked.about[form])
