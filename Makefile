@@ -9,7 +9,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
 .PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-page bench-encode eval-encoders eval clean
-.PHONY: train-general eval-general movies train-movies eval-movies eval-simulator
+.PHONY: eval-ml100k train-general eval-general movies train-movies eval-movies eval-simulator
 
 setup: $(VENV)/.installed
 
@@ -76,6 +76,12 @@ eval: setup
 	test -f catalogs/ml-100k/interactions.csv || $(BIN)/mmllm data import ml-100k -o catalogs/ml-100k
 	$(BIN)/python -m eval rank catalogs/ml-100k --split per-item --systems random,popularity,item-item,ease,als,bpr --out eval/results/ml-100k_per-item.json
 	$(BIN)/python -m eval table eval/results/ml-100k_per-item.json
+
+# ml-100k as a second set: leave-last-out, and the match without the language model over it.
+eval-ml100k: eval weights
+	$(BIN)/mmllm index build catalogs/ml-100k --out index/ml-100k --no-blend
+	test -f index/ml-100k_match/mmllm.json || $(BIN)/mmllm train eval/recipes/ml-100k_leave-last-out.toml -o index/ml-100k_match
+	$(BIN)/python -m eval rank catalogs/ml-100k --index index/ml-100k --split leave-last-out --out eval/results/ml-100k_leave-last-out.json --systems popularity,item-item,ease,als,slist --base slist --adapter ml-100k=index/ml-100k_match
 
 # adapters/general from nothing: catalogs out of packages (needs apt and npm), their indexes, about 40 minutes of training on two cores.
 GENERAL := catalogs/general

@@ -49,7 +49,7 @@ def simulate(
         raise MmllmError(f"split {split!r}", expected=" or ".join(interactions.SPLITS))
     recommender = Recommender.load(index, weight=0.0)
     ids = [i.id for i in recommender.store.items]
-    data = interactions.read(rated or Path(recommender.store.manifest.catalog), ids)
+    data = interactions.read(rated or Path(recommender.store.manifest.catalog), sorted(ids))
     made = interactions.SPLITS[split](data)
     # The index learned who likes what from everything, the targets too: here it knows what lies before them only.
     recommender.store.together = together(made.refit, ids)

@@ -101,7 +101,10 @@ class Words:
 
 @dataclass
 class Hybrid:
-    """Reciprocal rank fusion of content's lists, as `mmllm.retrieve` does it for a request without a collaborative part."""
+    """Reciprocal rank fusion of content's lists, as `mmllm.retrieve` does it without a collaborative part.
+
+    Its gain for whole matches is left out: a history is no request.
+    """
 
     content: Content
     last: int = 20
