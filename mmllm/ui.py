@@ -125,7 +125,9 @@ class Page:
 
     @property
     def _turn(self) -> dict[str, Any]:
-        """What the events of a turn have in common. Only the chat shows that a reply is coming: the cards are there before its words.
+        """What the events of a turn have in common. The reply itself shows that it is coming: the cards are there before its words.
+
+        Gradio's progress stays "full" and is hidden by the style: hidden by its own means it draws the cards after all the words, 1.4 s later.
 
         What is sent while a reply comes is sent when it has ended; without "always_last" it would be lost.
         """
@@ -133,7 +135,7 @@ class Page:
             "outputs": [self.box, self.chat, self.history, self.session, *self.seen],
             "api_visibility": "private",
             "concurrency_id": "turn",
-            "show_progress_on": self.chat,
+            "show_progress": "full",
             "trigger_mode": "always_last",
         }
 

@@ -38,6 +38,7 @@ audio { height: 32px; vertical-align: middle; max-width: 100%; }
 #chat [data-testid=block-label] { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 #chat [data-testid=block-label] { padding: 0; border: 0; }
 #chat .user .message-content { unicode-bidi: plaintext; text-align: start; }
+.card .generating { animation: none !important; border-color: transparent !important; }
 button.secondary { border: 1px solid var(--border-color-primary); }
 button[role=tab][aria-selected=true] { color: var(--body-text-color) !important; font-weight: 600; }
 .chips label { border-radius: 999px !important; }

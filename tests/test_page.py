@@ -288,7 +288,8 @@ def test_only_the_chat_moves_while_a_reply_comes(visit, monkeypatch):
     page.locator("textarea").first.fill("a tool")
     page.locator("textarea").first.press("Enter")
     page.locator(".message.bot", has_text="I found").wait_for()
-    assert page.locator(".card .generating").count() == 0
+    moving = "all => all.filter((e) => getComputedStyle(e).animationName !== 'none').length"
+    assert page.locator(".card .generating").evaluate_all(moving) == 0
     go_on.set()
     page.locator(".message.bot", has_text="kind is tool").wait_for()
 
