@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -67,10 +66,6 @@ def conversation(recommender: Recommender, session: Session) -> Conversation:
     return Conversation(recommender, k=CARDS, state=session.state, profile=session.profile)
 
 
-DRAWN = 0.2
-"""Seconds between the cards and the first words: a browser that gets both at once draws the cards after all the words."""
-
-
 def answer(recommender: Recommender, session: Session, ask: Ask) -> Iterator[tuple[Session, str]]:
     """One turn: the session that follows, with the reply as far as it has come. The items are there before the words."""
     talk = conversation(recommender, session)
@@ -82,7 +77,6 @@ def answer(recommender: Recommender, session: Session, ask: Ask) -> Iterator[tup
         return
     after = replace(session, state=talk.state, asked=ask, earlier=session.state, refused=False)
     yield after, "…"
-    time.sleep(DRAWN)
     said = ""
     for piece in talk.reply(response):
         said += piece
