@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,20 +35,27 @@ class Reranked:
     candidate_recall: float
 
 
-def rerank(tuning: tuple[np.ndarray, Cases], asked: tuple[np.ndarray, Cases], read: Reader, *, depth: int) -> Reranked:
-    """Rerank the first `depth` of scores [C, I] of the cases asked; weight and share are chosen on those for tuning.
+def rerank(
+    tuning: tuple[np.ndarray, Cases],
+    asked: tuple[np.ndarray, Cases],
+    read: Reader,
+    *,
+    depth: int,
+    chosen: Mapping[str, Any] | None = None,
+) -> Reranked:
+    """Rerank the first `depth` of scores [C, I] of the cases asked; weight and share are chosen on those for tuning, unless they were
+    `chosen` before (an adapter that was fitted again has learned from those).
 
     A target enters only if it was retrieved.
     """
-    shown = retrieved(tuning[1], tuning[0], depth)
-    parts = read(shown)
-    chosen = choose(shown, parts)
+    if chosen is None:
+        shown = retrieved(tuning[1], tuning[0], depth)
+        chosen = choose(shown, read(shown))
     forms = {"blend": (chosen["share"], chosen["weight"], chosen["blend"])}
-    if parts[0][0] is not None:
+    if "lm" in chosen:
         forms["alone"] = (1.0, 1.0, chosen["lm"])
-    if any(m is not None for _, m in parts):
-        bare = choose(shown, [(None, m) for _, m in parts])
-        forms |= {"match": (0.0, 1.0, chosen["match"]), "match blend": (0.0, bare["weight"], bare["blend"])}
+    if "match" in chosen:
+        forms |= {"match": (0.0, 1.0, chosen["match"]), "match blend": (0.0, chosen["match_weight"], chosen["match_blend"])}
     found = retrieved(asked[1], asked[0], depth)
     own = read(found)
     scores = {
@@ -89,6 +97,8 @@ class Trained:
             lm.attach_lora(self.adapter.lora)
         recipe = Recipe.read(folder / "recipe.toml")
         self.inputs = recipe.inputs
+        self.chosen = json.loads((folder / "metrics.json").read_text()) if recipe.refit else None
+        """What was chosen on validation, where the validation part was learned from afterwards."""
         self.items = ItemFeatures.of(store, ids, self.adapter.factors).only(recipe.inputs).noised(recipe.noise)
         config = self.adapter.config
         self.readouts, self.share = recipe.steps > 0, config.readout
@@ -112,7 +122,7 @@ class ZeroShot:
     def __init__(self, store: Store, ids: Sequence[str]) -> None:
         preset = settings.preset(store.manifest.preset)
         lm = LanguageModel.load(preset.lm)
-        self.ids = list(ids)
+        self.ids, self.chosen = list(ids), None
         plain: Any = adapters.AdapterConfig("untrained", preset.lm, lm.fingerprint, {})
         self.reranker = Reranker(store=store, lm=lm, adapter=Adapter(plain, None), weight=1.0)  # type: ignore[arg-type]
 

@@ -67,6 +67,13 @@ def restore(folder: Path, recipe: object, model: nn.Module, optimizer: Any = Non
     return int(row["step"])
 
 
+def write_json(file: Path, row: object) -> None:
+    """Whole or not at all."""
+    part = file.with_name(file.name + ".part")
+    part.write_text(json.dumps(row))
+    os.replace(part, file)
+
+
 def cut(log: Path, step: int) -> None:
     """Lines after the checkpoint are of steps that will be taken again."""
     if log.is_file():

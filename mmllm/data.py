@@ -56,13 +56,16 @@ class ListSettings:
         return Slist.fit(learned, regularization=self.regularization, transitions=self.transitions, half_life=half_life)
 
 
-def without(data: Interactions, splits: Sequence[Split]) -> Interactions:
-    """Training interactions without any pair that these splits ask for in validation or test; the items have to be the same."""
+def without(data: Interactions, splits: Sequence[Split], *, refit: bool = False) -> Interactions:
+    """Training interactions without any pair that these splits ask for in validation or test, or in test alone (`refit`).
+
+    The items have to be the same.
+    """
     asked: set[tuple[int, int]] = set()
     for split in splits:
         if split.train.items != data.items or split.train.users != data.users:
             raise ValueError("splits of other items or users")
-        for cases in (split.validation, split.test):
+        for cases in (split.test,) if refit else (split.validation, split.test):
             for user, targets in zip(cases.user.tolist(), cases.targets, strict=True):
                 asked.update((user, int(t)) for t in targets)
     pairs = zip(data.user.tolist(), data.item.tolist(), strict=True)

@@ -5,7 +5,7 @@ Training and the harness use it; serving reads the soft tokens that an index kee
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -236,15 +236,24 @@ def blends(cases: Sequence[Case], scores: Sequence[np.ndarray], grid: Sequence[f
 
 
 def choose(cases: Sequence[Case], parts: Sequence[Parts]) -> dict[str, Any]:
-    """nDCG@10 of the retriever, the readouts ("lm"), the match, and the best blend with its weight and share, over all cases."""
+    """nDCG@10 of the retriever, the readouts ("lm"), the match, and the best blend with its weight and share, over all cases.
+
+    Where both are there, also the best blend without the readouts ("match_blend", "match_weight").
+    """
     readouts, matched = all(r is not None for r, _ in parts), any(m is not None for _, m in parts)
     shares = [round(0.1 * n, 1) for n in range(11)] if readouts and matched else [1.0 if readouts else 0.0]
     found = {(share, w): value for share in shares for w, value in blends(cases, [joined(r, m, share) for r, m in parts]).items()}
+
     # Of equals the simplest: the least weight, and then the least of the language model.
-    share, weight = max(found, key=lambda key: (round(found[key], 6), -key[1], -key[0]))
+    def best(keys: Iterable[tuple[float, float]]) -> tuple[float, float]:
+        return max(keys, key=lambda key: (round(found[key], 6), -key[1], -key[0]))
+
+    share, weight = best(found)
     row: dict[str, Any] = {"retriever": round(found[shares[0], 0.0], 5)}
     row |= {"lm": round(found[1.0, 1.0], 5)} if readouts else {}
-    row |= {"match": round(found[0.0, 1.0], 5)} if matched else {}
+    if matched:
+        bare = best(key for key in found if key[0] == 0)
+        row |= {"match": round(found[0.0, 1.0], 5), "match_blend": round(found[bare], 5), "match_weight": float(bare[1])}
     return row | {"blend": round(found[share, weight], 5), "weight": float(weight), "share": share}
 
 

@@ -54,6 +54,8 @@ class Recipe:
     validate_every: int = 200
     validation_cases: int = 60
     validation_candidates: int = 30
+    refit: bool = False
+    """Weight, share and step are chosen on validation; then it is trained again, for as long, with the validation part learned from too."""
     seed: int = settings.SEED
     requests: int = 2000
     """How many requests are made of each of `indexes`; a tenth validates."""
@@ -92,6 +94,8 @@ class Recipe:
         forms = ("soft", "soft+title") if recipe.index else ("text", "soft", "soft+title")
         if recipe.indexes and recipe.match.epochs:
             raise MmllmError(f"{file}: [match] with 'indexes'", expected="an 'index' with interactions", do="leave the stage out")
+        if recipe.indexes and recipe.refit:
+            raise MmllmError(f"{file}: refit with 'indexes'", expected="an 'index' with interactions", do="leave it out")
         if recipe.form == "text" and recipe.align.steps:
             raise MmllmError(f"{file}: [align] with form text", expected="a form with soft tokens", do="leave the stage out")
         if recipe.form not in forms:

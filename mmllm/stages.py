@@ -51,6 +51,7 @@ class Setup:
     """Everything a run needs, made from a recipe: examples, the model, and cases to validate on with their retrieved candidates.
 
     windows: histories for the match stage, and popularity [I] beside them; none of both for requests. about: what metrics.json says of the data.
+    until: the step at which the rank stage ends, 0 for all of the recipe's. Without validation cases the last step is the best.
     """
 
     recipe: Recipe
@@ -62,6 +63,7 @@ class Setup:
     windows: tuple[np.ndarray, ...] = ()
     popularity: Tensor | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    until: int = 0
 
 
 def align_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop_after: int | None) -> int | None:
@@ -141,7 +143,8 @@ def match_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop
             losses.append(float(loss.detach()))
             progress(f"match (loss {np.mean(losses):.3f})", step + 1, options.epochs * per_epoch)
         if main:
-            row = {"step": at + 1, "loss": round(float(np.mean(losses)), 5)} | validate(model, setup.validation, readouts=False)
+            row = {"step": at + 1, "loss": round(float(np.mean(losses)), 5)}
+            row |= validate(model, setup.validation, readouts=False) if setup.validation else {}
             with log.open("a") as lines:
                 lines.write(json.dumps(row) + "\n")
             checkpoint.write(out / MATCH, recipe, learned, optimizer, at + 1)
@@ -165,8 +168,9 @@ def rank_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress, st
     log = out / "metrics.jsonl"
     checkpoint.cut(log, step)
     started, seen, began = time.monotonic(), [], step
+    until = setup.until or recipe.steps
     model.train()
-    while step < recipe.steps:
+    while step < until:
         first = (step * world + index) * recipe.batch
         batch = [setup.lists.make(n) for n in range(first, first + recipe.batch)]
         torch.manual_seed(recipe.seed * 1_000_003 + step)
@@ -180,16 +184,16 @@ def rank_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress, st
         optimizer.step()
         step += 1
         seen.append(float(loss.detach()))
-        progress(f"train (loss {np.mean(seen[-50:]):.3f})", step, recipe.steps)
-        last = step == recipe.steps
+        progress(f"train (loss {np.mean(seen[-50:]):.3f})", step, until)
+        last = step == until
         if accelerator.is_main_process and (step % recipe.validate_every == 0 or last):
             row: dict[str, Any] = {"step": step, "loss": round(float(np.mean(seen)), 5)}
             row |= {"seconds": round(time.monotonic() - started, 1)}
-            row |= validate(model, _some(setup.validation, recipe.validation_cases, recipe.seed))
             seen = []
-            best = max((r["blend"] for r in _rows(log)), default=-1.0)
-            if row["blend"] > best:
-                checkpoint.write(out / BEST, recipe, model, optimizer, step)
+            if setup.validation:
+                row |= validate(model, _some(setup.validation, recipe.validation_cases, recipe.seed))
+                if row["blend"] > max((r["blend"] for r in _rows(log)), default=-1.0):
+                    checkpoint.write(out / BEST, recipe, model, optimizer, step)
             with log.open("a") as lines:
                 lines.write(json.dumps(row) + "\n")
             checkpoint.write(out / RANK, recipe, model, optimizer, step)
@@ -257,10 +261,11 @@ def _plot(log: Path, file: Path) -> None:
     steps = [r["step"] for r in rows]
     loss.plot(steps, [r["loss"] for r in rows])
     loss.set(title="training loss", xlabel="step")
-    for name in ("retriever", "lm", "blend"):
+    for name in (n for n in ("retriever", "lm", "blend") if n in rows[0]):
         score.plot(steps, [r[name] for r in rows], label=name)
     score.set(title="validation nDCG@10", xlabel="step")
-    score.legend()
+    if score.lines:
+        score.legend()
     figure.savefig(file)
 
 

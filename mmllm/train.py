@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,15 @@ from mmllm.stages import ALIGN, BEST, MATCH, RANK, Setup, align_stage, match_sta
 from mmllm.store import Store
 from mmllm.types import MODALITIES, Progress
 
+CHOSEN, REFIT = ".chosen.json", ".refit"
+"""What was chosen on validation, and the checkpoints of the second training."""
 
-def prepare(recipe: Recipe, base: Path) -> Setup:
-    """Read what the recipe names, make examples and cases, and put a fresh LoRA, fusion and match on."""
+
+def prepare(recipe: Recipe, base: Path, *, refit_until: int | None = None) -> Setup:
+    """Read what the recipe names, make examples and cases, and put a fresh LoRA, fusion and match on.
+
+    With `refit_until`, the validation part is learned from too, nothing validates, and the rank stage ends at that step.
+    """
     if recipe.indexes:
         from mmllm.requests import prepare_requests
 
@@ -47,22 +53,23 @@ def prepare(recipe: Recipe, base: Path) -> Setup:
     # In the order of ids, as the harness numbers them: the splits have the same hashes.
     data = interactions.read(Path(store.manifest.catalog), sorted(i.id for i in store.items))
     splits = tuple(interactions.SPLITS[name](data) for name in recipe.splits)
-    learned = without(splits[0].train, splits)
+    refit = refit_until is not None
+    learned = without(splits[0].refit if refit else splits[0].train, splits, refit=refit)
     factors = None
     if "collaborative" in recipe.inputs:
         values = recipe.lists.model(learned).factors(recipe.collaborative, seed=recipe.seed)
         factors = Factors(learned.items, values)
     items = ItemFeatures.of(store, learned.items, factors).only(recipe.inputs).noised(recipe.noise)
     found: list[Case] = []
-    for split in splits:
+    for split in splits if not refit else ():
         scores = recipe.lists.model(split.train).scores(split.validation.history)
         found += retrieved(split.validation, scores, recipe.validation_candidates)
-    about = {"splits": {s.name: s.hash for s in splits}, "interactions": len(learned)}
+    about = {"splits": {s.name: s.hash for s in splits}, "interactions": len(learned), "refit": refit}
     model = fresh(recipe, store, items, factors=factors is not None)
     cut = tuple(windows(learned.sequences, recipe.match.length)) if recipe.match.epochs else ()
-    return Setup(
-        recipe, store, RankLists(learned, recipe.lists), model, tuple(found), factors, cut, popularity(learned.counts), about
-    )
+    popular = popularity(learned.counts)
+    ranked = RankLists(learned, recipe.lists)
+    return Setup(recipe, store, ranked, model, tuple(found), factors, cut, popular, about, refit_until or 0)
 
 
 def fresh(recipe: Recipe, store: Store, items: ItemFeatures, *, factors: bool) -> RankModel:
@@ -101,20 +108,45 @@ def run(
     """Train what the recipe says into the adapter folder `out`; a checkpoint that lies there is gone on from. Returns the metrics.
 
     `stop_after` ends the run after that many steps (of the match stage: epochs) of this call, as a kill would. `finish` trains no further: it
-    makes the adapter of the best step so far.
+    makes the adapter of the best step so far, without a refit.
     """
     from accelerate import Accelerator
 
     recipe = Recipe.read(file)
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    setup = prepare(recipe, file.resolve().parent)
+    base = file.resolve().parent
     out.mkdir(parents=True, exist_ok=True)
     if finish:
+        setup = prepare(recipe, base)
         if not recipe.steps or not checkpoint.restore(out / RANK, recipe, setup.model):
             raise MmllmError(
                 f"{out} holds no checkpoint of packed lists", expected="one", do="train until `validate_every` steps are done"
             )
-        return _finish(setup, out, file)
+        return _finish(setup, out, file, _choose(setup, out))
+    chosen = out / CHOSEN
+    if not chosen.is_file():
+        setup = prepare(recipe, base)
+        if stopped := _stages(setup, out, accelerator, progress, stop_after):
+            return stopped
+        if accelerator.is_main_process:
+            found = _choose(setup, out)
+            if not recipe.refit:
+                return _finish(setup, out, file, found)
+            checkpoint.write_json(chosen, found)
+        accelerator.wait_for_everyone()
+        if not recipe.refit:
+            return {}
+    found = json.loads(chosen.read_text())
+    setup = prepare(recipe, base, refit_until=found["step"])
+    if stopped := _stages(setup, out / REFIT, accelerator, progress, stop_after):
+        return stopped
+    return _finish(setup, out, file, found) if accelerator.is_main_process else {}
+
+
+def _stages(setup: Setup, out: Path, accelerator: Any, progress: Progress, stop_after: int | None) -> dict[str, Any]:
+    """All stages of the recipe, with checkpoints under `out`; where it was stopped, or nothing when they are done."""
+    recipe = setup.recipe
+    out.mkdir(parents=True, exist_ok=True)
     if recipe.align.steps:
         left = align_stage(setup, out, main=accelerator.is_main_process, progress=progress, stop_after=stop_after)
         accelerator.wait_for_everyone()
@@ -127,16 +159,20 @@ def run(
             return {"match_epoch": left}
     if recipe.steps and not rank_stage(setup, out, accelerator, progress, stop_after):
         return {"step": json.loads((out / RANK / "step.json").read_text())["step"]}
-    if accelerator.is_main_process:
-        return _finish(setup, out, file)
     return {}
 
 
-def _finish(setup: Setup, out: Path, file: Path) -> dict[str, Any]:
-    """Take the best step's weights, choose weight and share on all of the validation, write the adapter folder; checkpoints go."""
+def _choose(setup: Setup, out: Path) -> dict[str, Any]:
+    """Take the best step's weights; weight and share are chosen on all of the validation."""
+    recipe, model = setup.recipe, setup.model
+    found: dict[str, Any] = {"step": checkpoint.restore(out / BEST, recipe, model) if recipe.steps else 0}
+    found |= validate(model, setup.validation, readouts=recipe.steps > 0)
+    return found | {"validation_cases": len(setup.validation)}
+
+
+def _finish(setup: Setup, out: Path, file: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the adapter folder of the model as it stands, with what was chosen on validation; checkpoints go."""
     recipe, store, model = setup.recipe, setup.store, setup.model
-    final: dict[str, Any] = {"step": checkpoint.restore(out / BEST, recipe, model) if recipe.steps else 0}
-    final |= validate(model, setup.validation, readouts=recipe.steps > 0)
     form: Any = recipe.form
     config = AdapterConfig(
         name=recipe.name,
@@ -144,8 +180,8 @@ def _finish(setup: Setup, out: Path, file: Path) -> dict[str, Any]:
         lm_fingerprint=weights.fingerprint(weights.path(store_lm(store))),
         encoders={**store.manifest.encoders, "projections": store.manifest.heads},
         form=form,
-        blend=final["weight"],
-        readout=final["share"],
+        blend=chosen["weight"],
+        readout=chosen["share"],
         reads=("words",) if recipe.indexes else ("liked",),
         fusion_trained=form != "text",
     )
@@ -153,10 +189,11 @@ def _finish(setup: Setup, out: Path, file: Path) -> dict[str, Any]:
     adapters.save(Adapter(config, model.fusion.eval(), None, setup.factors, model.match), out, lora_from=lora)
     if file.resolve() != (out / "recipe.toml").resolve():
         shutil.copyfile(file, out / "recipe.toml")
-    final |= {"validation_cases": len(setup.validation), **setup.about}
+    final = {**chosen, **setup.about}
     (out / "metrics.json").write_text(json.dumps(final, indent=1))
-    for name in (ALIGN, MATCH, RANK, BEST):
+    for name in (ALIGN, MATCH, RANK, BEST, REFIT):
         shutil.rmtree(out / name, ignore_errors=True)
+    (out / CHOSEN).unlink(missing_ok=True)
     return final
 
 

@@ -108,6 +108,10 @@ def test_a_reranker_cannot_find_what_was_not_retrieved(split):
     assert (found.scores["match"] != found.scores["alone"]).any()
     assert best.values["recall@10"].mean() >= found.candidate_recall and best.values["mrr@10"].mean() >= found.candidate_recall
     top = measure(base.scores_test, split.test, split.refit.counts).top
+    # What was chosen before is taken as it is: an adapter that learned from the validation part would be asked what it knows.
+    before = {"weight": 0.0, "share": 1.0, "blend": 0.5, "lm": 0.5}
+    kept = rerank(tuning, asked, Oracle(), depth=5, chosen=before)
+    assert kept.about["blend"]["weight"] == 0 and set(kept.scores) == {"blend", "alone"}
     # What was not read keeps its place behind what was.
     assert all(set(a[:5]) == set(b[:5]) and (a[5:10] == b[5:10]).all() for a, b in zip(best.top, top, strict=True))
 

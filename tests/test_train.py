@@ -129,6 +129,28 @@ def test_a_resumed_run_is_the_uninterrupted_one(liked, shop_index, tmp_path):
     assert one["lm"] == pytest.approx(other["lm"], abs=1e-6)
 
 
+def test_a_refit_learns_the_validation_part_too_and_keeps_what_was_chosen(liked, shop_index, tmp_path):
+    match = "[match]\nepochs = 2\nwidth = 8\nbatch = 4\n"
+    files = {name: recipe(tmp_path, more, f"{name}.toml") for name, more in (("once", ""), ("again", "refit = true"))}
+    for file in files.values():
+        file.write_text(file.read_text() + match)
+    once, again = (run(file, tmp_path / name) for name, file in files.items())
+    split = interactions.SPLITS["leave-last-out"](interactions.read(liked))
+    assert (once["interactions"], again["interactions"]) == (len(split.train), len(split.refit))
+    assert again["refit"] and not once["refit"]
+    chosen = ("step", "blend", "weight", "share", "match_weight", "retriever", "validation_cases")
+    assert {k: once[k] for k in chosen} == {k: again[k] for k in chosen}
+    assert not [p for p in (tmp_path / "again").iterdir() if p.name.startswith(".")]
+    for stop in (1, 2, 1, None, 1, None):  # in both trainings
+        run(files["again"], tmp_path / "parts", stop_after=stop)
+        if (tmp_path / "parts" / "mmllm.json").is_file():
+            break
+    for name in ("fusion/model.safetensors", "match.safetensors"):
+        first, whole, parts = (load_file(tmp_path / n / name) for n in ("once", "again", "parts"))
+        assert all(torch.allclose(whole[k], parts[k], atol=1e-6) for k in whole)
+        assert any(not torch.allclose(first[k], whole[k], atol=1e-6) for k in whole)
+
+
 def test_training_lowers_the_loss_and_learns_the_taste(liked, shop_index, tmp_path):
     """The retriever is left out of the loss, so that all has to come from the model."""
     file = recipe(tmp_path, "retriever = 0.0\nlora_rate = 1e-2\nfusion_rate = 1e-2\nmodality_dropout = 0.0\n")
@@ -188,6 +210,7 @@ def test_a_bad_recipe_is_named(tmp_path):
         ('name = "x"\nindex = "i"\nsplits = ["mine"]', "split 'mine'"),
         ('name = "x"\nindex = "i"\nform = "text"', "form 'text'"),
         ('name = "x"\nindex = "i"\nindexes = ["j"]', "both of"),
+        ('name = "x"\nindexes = ["j"]\nrefit = true', "refit with 'indexes'"),
         ('name = "x"\nindexes = ["j"]\n[match]\nepochs = 2', "with 'indexes'"),
         ('name = "x"\nindex = "i"\n[match]\nsteps = 3', "'steps' is not known"),
         ('name = "x"\nindex = "i"\n[lists]\nlength = 3', "'length' is not known"),
