@@ -106,7 +106,7 @@ def measure(page: Any, requests: Iterable[str]) -> list[dict[str, Any]]:
         page.locator("textarea").first.fill(request)
         page.evaluate(WATCH)
         page.locator("textarea").first.press("Enter")
-        page.wait_for_function(ENDED, timeout=120_000)
+        page.wait_for_function(ENDED, timeout=120_000, polling=250)  # at every frame it would be a load of its own
         turns.append(page.evaluate("turn"))
     return turns
 

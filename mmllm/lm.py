@@ -68,9 +68,14 @@ class LanguageModel:
     # ---- packed scoring ----------------------------------------------------------------------------------------------
 
     def score(self, prefix: Tensor, segments: Sequence[Tensor]) -> Tensor:
-        """Scores [N] of segments [L_i, H] after a shared prefix [P, H]; the prefix's cache is kept for the next call."""
+        """Scores [N] of segments [L_i, H] after a shared prefix [P, H]; the prefix's cache is kept for the next call.
+
+        What all segments begin with ("Item:") stands at the same positions behind the same prefix: it is computed once, as part of it.
+        """
         if not segments:
             return torch.zeros(0)
+        common = _common(segments)
+        prefix, segments = torch.cat([prefix, segments[0][:common]]), [s[common:] for s in segments]
         with self.lock, torch.inference_mode():
             self._ensure_prefix(prefix)
             scores: list[Tensor] = []
@@ -285,6 +290,14 @@ def _pack(prefix: Tensor, segments: Sequence[Tensor]) -> tuple[Tensor, Tensor, T
     order = torch.arange(len(owner))
     allowed = (order[:, None] >= order[None, :]) & ((owner[None, :] == -1) | (owner[:, None] == owner[None, :]))
     return torch.cat([prefix, *segments]), allowed, positions, len(prefix) + lengths.cumsum(0) - 1
+
+
+def _common(segments: Sequence[Tensor]) -> int:
+    """How many rows all segments begin with; the last row of each, its readout, is never among them."""
+    most = min(len(s) for s in segments) - 1
+    first = segments[0][:most]
+    same = torch.stack([(s[:most] == first).all(dim=1) for s in segments]).all(dim=0)
+    return most if bool(same.all()) else int((~same).int().argmax())
 
 
 def _groups(segments: Sequence[Tensor], limit: int) -> Iterator[list[Tensor]]:

@@ -39,6 +39,7 @@ audio { height: 32px; vertical-align: middle; max-width: 100%; }
 #chat [data-testid=block-label] { padding: 0; border: 0; }
 #chat .user .message-content { unicode-bidi: plaintext; text-align: start; }
 .card .generating { animation: none !important; border-color: transparent !important; }
+[data-testid=status-tracker] { display: none !important; }
 button.secondary { border: 1px solid var(--border-color-primary); }
 button[role=tab][aria-selected=true] { color: var(--body-text-color) !important; font-weight: 600; }
 .chips label { border-radius: 999px !important; }

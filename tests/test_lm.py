@@ -57,6 +57,17 @@ def test_kept_prefix_gives_the_same_scores(lm):
     assert lm.prefix_reused == 0
 
 
+def test_what_all_candidates_begin_with_is_computed_once(lm):
+    prefix, *segments = embeds(lm, "prefix", "Item: one\n", "Item: two\n", "Item: three\n")
+    separate = lm.score_separately(prefix, segments)
+    assert torch.allclose(lm.score(prefix, segments), separate, atol=1e-4)
+    lm.score(prefix, segments)
+    assert lm.prefix_reused == len(prefix) + len(embeds(lm, "Item: ")[0])
+    # One alone, equal ones, and one that is the beginning of another: the readout is always left.
+    for chosen in (segments[:1], [segments[0]] * 3, [segments[0], segments[0][:2]], [s[-1:] for s in segments]):
+        assert torch.allclose(lm.score(prefix, chosen), lm.score_separately(prefix, chosen), atol=1e-4)
+
+
 def test_many_candidates_run_in_passes(lm):
     prefix = embeds(lm, "prefix")[0]
     segments = embeds(lm, *(f"candidate number {n} of many\n" for n in range(SEGMENT_TOKENS_PER_PASS // 20)))
