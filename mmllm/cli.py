@@ -47,14 +47,14 @@ def _main(
 @guarded
 def models_list() -> None:
     """All known weights, and which are on this machine."""
-    from mmllm import weights
+    from mmllm import backbones, weights
 
-    for name, w in weights.WEIGHTS.items():
+    for name, w in backbones.BACKBONES.items():
         try:
             state = weights.source_of(name).split("#")[0]
         except MmllmError:
             state = "-"
-        presets = ",".join(p for p in settings.PRESETS if name in weights.of_preset(p))
+        presets = ",".join(p for p in settings.PRESETS if name in backbones.of_preset(p))
         typer.echo(f"{name:24} {w.role:12} {w.licence:14.14} {presets:12} {state}")
 
 
@@ -65,9 +65,9 @@ def models_pull(
     preset: Annotated[str, typer.Option(help="mini, base or large.")] = "mini",
 ) -> None:
     """Fetch, check and convert weights; what is there already is left alone."""
-    from mmllm import weights
+    from mmllm import backbones, weights
 
-    for name in names or weights.of_preset(preset):
+    for name in names or backbones.of_preset(preset):
         folder = weights.pull(name)
         typer.echo(f"{name}: {weights.source_of(name).split('#')[0]} -> {folder}")
 
@@ -79,9 +79,9 @@ def models_verify(
     preset: Annotated[str, typer.Option(help="mini, base or large.")] = "mini",
 ) -> None:
     """Hash every file of the weights again."""
-    from mmllm import weights
+    from mmllm import backbones, weights
 
-    problems = [p for n in names or weights.of_preset(preset) for p in weights.verify(n)]
+    problems = [p for n in names or backbones.of_preset(preset) for p in weights.verify(n)]
     for problem in problems:
         typer.echo(problem, err=True)
     if problems:
@@ -113,11 +113,11 @@ def index_build(
     blend: Annotated[bool, typer.Option(help="Choose the LM's weight on requests made from the catalog.")] = True,
 ) -> None:
     """Encode what is new, fuse, write; nothing is encoded twice."""
-    from mmllm import catalog, weights
+    from mmllm import backbones, catalog, weights
     from mmllm.build import build_index
     from mmllm.validate import weight_line
 
-    for name in weights.of_preset(preset):
+    for name in backbones.of_preset(preset):
         weights.pull(name)
     if not (source / catalog.FILE).is_file():
         from mmllm.importers.folder import import_folder as run
@@ -303,7 +303,7 @@ def doctor() -> None:
     import platform
     import shutil
 
-    from mmllm import weights
+    from mmllm import backbones, weights
 
     typer.echo(f"mmllm {__version__}, Python {platform.python_version()}, {settings.threads()} threads, home {settings.home()}")
     for package in (
@@ -322,7 +322,7 @@ def doctor() -> None:
             typer.echo(f"{package:18} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             typer.echo(f"{package:18} not installed")
-    for name in weights.of_preset("mini"):
+    for name in backbones.of_preset("mini"):
         try:
             typer.echo(f"{name:24} {weights.path(name)}")
         except MmllmError as error:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from mmllm import catalog, settings, weights
+from mmllm import backbones, catalog, settings
 from mmllm.settings import Preset
 from mmllm.types import Item
 
@@ -107,7 +107,7 @@ def tiny_preset(folder, monkeypatch, home):
     monkeypatch.setenv("MMLLM_HOME", str(home))
     names = {"text": "tiny-text", "clip": "tiny-clip", "whisper": "whisper-tiny-none", "lm": "tiny-lm"}
     for role, name in names.items():
-        monkeypatch.setitem(weights.WEIGHTS, name, weights.Weights(name, role, "none", ("hub:nobody/nothing@main",)))
+        monkeypatch.setitem(backbones.BACKBONES, name, backbones.Backbone(name, role, "none", ("hub:nobody/nothing@main",)))
     preset = Preset(
         "tiny", names["text"], names["clip"], names["whisper"], names["lm"], soft_tokens=2, candidates=10, text_candidates=6
     )

@@ -18,6 +18,8 @@ ORDER = [
     "interactions",
     "collaborative",
     "media",
+    "backbones",
+    "carriers",
     "weights",
     "projection",
     "clip_mini",

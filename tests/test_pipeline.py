@@ -310,11 +310,11 @@ def test_unfinished_index_says_how_to_build(tmp_path):
 KILLED = """
 import sys, time
 sys.path.insert(0, {root!r})
-from mmllm import build, encoders, settings, weights
+from mmllm import backbones, build, encoders, settings
 from mmllm.settings import Preset
 names = dict(text="tiny-text", clip="tiny-clip", whisper="whisper-tiny-none", lm="tiny-lm")
 for role, name in names.items():
-    weights.WEIGHTS[name] = weights.Weights(name, role, "none", ("hub:nobody/nothing@main",))
+    backbones.BACKBONES[name] = backbones.Backbone(name, role, "none", ("hub:nobody/nothing@main",))
 settings.PRESETS["tiny"] = Preset("tiny", *names.values(), soft_tokens=2, candidates=10)
 build.CHUNK.update(image=3)
 def progress(stage, done, of):
