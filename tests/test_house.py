@@ -40,6 +40,7 @@ ORDER = [
     "synonyms",
     "schema",
     "derive",
+    "encodings",
     "build",
     "rerank",
     "explain",

@@ -310,13 +310,13 @@ def test_unfinished_index_says_how_to_build(tmp_path):
 KILLED = """
 import sys, time
 sys.path.insert(0, {root!r})
-from mmllm import backbones, build, encoders, settings
+from mmllm import backbones, build, encoders, encodings, settings
 from mmllm.settings import Preset
 names = dict(text="tiny-text", clip="tiny-clip", whisper="whisper-tiny-none", lm="tiny-lm")
 for role, name in names.items():
     backbones.BACKBONES[name] = backbones.Backbone(name, role, "none", ("hub:nobody/nothing@main",))
 settings.PRESETS["tiny"] = Preset("tiny", *names.values(), soft_tokens=2, candidates=10)
-build.CHUNK.update(image=3)
+encodings.CHUNK.update(image=3)
 def progress(stage, done, of):
     print(stage, done, flush=True)
     if stage == "image" and done == 6:
