@@ -22,8 +22,8 @@ from mmllm.collaborative import Ease
 from mmllm.encoders import Encoders
 from mmllm.errors import CatalogError, MmllmError
 from mmllm.interactions import Cases
+from mmllm.lexical import words
 from mmllm.rerank import zscore
-from mmllm.retrieve import words
 
 TEST, VALIDATION = 200, 150
 

@@ -21,8 +21,8 @@ from mmllm.encoders import Encoders
 from mmllm.encodings import PARTIAL, WORDED, Encoded
 from mmllm.errors import IndexStateError
 from mmllm.fusion import AttentionFusion
+from mmllm.lexical import Bm25
 from mmllm.projection import Heads
-from mmllm.retrieve import Bm25
 from mmllm.store import (
     COLLABORATIVE,
     HEADS,

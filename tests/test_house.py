@@ -36,6 +36,7 @@ ORDER = [
     "store",
     "vector_store",
     "prompting",
+    "lexical",
     "retrieve",
     "synonyms",
     "schema",
