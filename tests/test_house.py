@@ -14,6 +14,7 @@ ORDER = [
     "types",
     "texts",
     "settings",
+    "catalog_row",
     "catalog",
     "interactions",
     "collaborative",

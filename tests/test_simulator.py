@@ -17,12 +17,13 @@ from eval.reading import Constraint, Reading
 from eval.simulation import Played, Shown, against, play, summary, users, went
 from eval.simulator import Critique, Said, Simulator, User
 from mmllm import Recommender, catalog
+from mmllm.catalog_row import parse_item
 from mmllm.interactions import Cases
 from mmllm.types import Item
 from tests.conftest import make_shop, tiny_preset
 from tests.test_dialogues import FILMS_FILE, films_index
 
-FILMS = tuple(catalog.parse_item(json.loads(line)) for line in FILMS_FILE.read_text(encoding="utf-8").splitlines())
+FILMS = tuple(parse_item(json.loads(line)) for line in FILMS_FILE.read_text(encoding="utf-8").splitlines())
 READING = Reading.of(FILMS)
 IDS = tuple(i.id for i in FILMS)
 
