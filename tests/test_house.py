@@ -88,6 +88,8 @@ ORDER = [
     "cli_data",
     "cli_speech",
     "cli_train",
+    "cli_index",
+    "cli_models",
     "cli",
 ]
 # Loaded where they are needed, because they stand above or are heavy; each with its reason in the code.
@@ -106,7 +108,7 @@ ONLY = {
     "langchain_core": {"langchain"},
     "imagehash": {"near_duplicates"},
     "py3langid": {"report"},
-    "typer": {"cli", "cli_chat", "cli_data", "cli_speech", "cli_train", "terminal"},
+    "typer": {"cli", "cli_chat", "cli_data", "cli_index", "cli_models", "cli_speech", "cli_train", "terminal"},
     "whisper": {"whisper_engines"},
     "noisereduce": {"media"},
 }
