@@ -56,6 +56,7 @@ ORDER = [
     "critiques",
     "clauses",
     "spans",
+    "refusals",
     "values",
     "understand",
     "talk",
