@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.sparse import diags
 
-from mmllm.collaborative import Ease, Slist
+from mmllm.collaborative import Slist, ease
 from mmllm.interactions import Cases, Interactions
 from mmllm.settings import SEED
 
@@ -85,15 +85,15 @@ class EaseSystem:
     """EASE, see `mmllm.collaborative`."""
 
     regularization: float = 250.0
-    model: Ease = field(default_factory=lambda: Ease(np.zeros(0)))
+    weight: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def fit(self, learned: Interactions) -> None:
         """Closed form."""
-        self.model = Ease.fit(learned.matrix, regularization=self.regularization)
+        self.weight = ease(learned.matrix, regularization=self.regularization)
 
     def scores(self, cases: Cases) -> np.ndarray:
         """From the history alone."""
-        return self.model.scores(cases.matrix("history"))
+        return np.asarray(cases.matrix("history") @ self.weight, dtype=np.float32)
 
 
 @dataclass

@@ -10,7 +10,8 @@ import numpy as np
 
 from eval.baselines import Grid, System
 from mmllm.interactions import Cases, Interactions
-from mmllm.retrieve import RRF_K, words
+from mmllm.lexical import searchable, words
+from mmllm.retrieve import RRF_K
 from mmllm.store import Store
 
 
@@ -25,8 +26,6 @@ class Content:
     @classmethod
     def of(cls, store: Store, ids: tuple[str, ...], kind: str = "genre") -> Content:
         """From an index; `kind` names the attribute that calibration is about."""
-        from mmllm.retrieve import searchable
-
         rows = store.rows(list(ids))
         features, anchor = store.features, store.features["anchor"]
         vectors = {

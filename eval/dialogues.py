@@ -18,12 +18,12 @@ from scipy.sparse import csr_matrix, vstack
 
 from eval import metrics
 from eval.content import Content, fused_ranks
-from mmllm.collaborative import Ease
+from mmllm.collaborative import ease
 from mmllm.encoders import Encoders
 from mmllm.errors import CatalogError, MmllmError
 from mmllm.interactions import Cases
+from mmllm.lexical import words
 from mmllm.rerank import zscore
-from mmllm.retrieve import words
 
 TEST, VALIDATION = 200, 150
 
@@ -187,17 +187,17 @@ def systems(
             a.cases.history,
         )
 
+    def together(count: int) -> Callable[[Asked], np.ndarray]:
+        weight = ease(vstack([liked, *[named] * count]).tocsr(), regularization=100.0)
+        return lambda a: np.asarray(a.cases.matrix("history") @ weight, dtype=np.float32)
+
     tiled = [np.tile(popular, (len(a.cases), 1)) for a in both]
     out = {"popularity": Scored(tiled[0], tiled[1], {})}
     out["bm25"] = pick(({"last": n}, lambda a, n=n: by_words(a, content, n)) for n in LAST)  # type: ignore[misc]
     out["dense-text"] = pick(({"last": n}, dense("text", n)) for n in LAST)
     out["clip-fused"] = pick(({"last": n}, dense("fused", n)) for n in LAST)
     out["hybrid"] = pick(({"last": n}, hybrid(n)) for n in LAST)
-    fits: list[tuple[dict[str, Any], Callable[[Asked], np.ndarray]]] = []
-    for weight in (1, 3, 10):
-        model = Ease.fit(vstack([liked, *[named] * weight]).tocsr(), regularization=100.0)
-        fits.append(({"dialogues_count": weight}, lambda a, m=model: m.scores(a.cases.matrix("history"))))  # type: ignore[misc]
-    out["ease"] = pick(fits)
+    out["ease"] = pick(({"dialogues_count": n}, together(n)) for n in (1, 3, 10))
     lists = [[out[n].validation for n in ("ease", "popularity", "bm25")], [out[n].test for n in ("ease", "popularity", "bm25")]]
     weights = [(1.0, p, w) for p in (0.0, 0.2, 0.5, 1.0, 2.0) for w in (0.0, 0.1, 0.3, 0.6)]
     scored = [(float(recall_at_10(mixed(lists[0], w), tuning.cases).mean()), w) for w in weights]

@@ -2,7 +2,7 @@
 
 Nothing is learned from the held-out pictures: neither CLIP's projections, nor the regression, nor the thresholds, which the captioner
 sets by cross-validation on the others. The values of their attributes are in the bank wherever another stamp has them too.
-Rules, on stemmed words (`mmllm.retrieve.words`):
+Rules, on stemmed words (`mmllm.lexical.words`):
   name: a phrase shares a word with the title ("A black cat" and "cat").
   kind: a phrase is the item's `kind`, the narrowest folder word.
   broad: a phrase is the item's `category`, the broadest folder word, or holds a word of its text (all folder words stand there).
@@ -27,8 +27,8 @@ from mmllm import catalog, settings
 from mmllm.caption import PhraseCaptioner, bank
 from mmllm.catalog import NAMES, as_text
 from mmllm.encoders import Encoders
+from mmllm.lexical import words
 from mmllm.media import load_image
-from mmllm.retrieve import words
 from mmllm.train_clip import split
 from mmllm.types import Caption, Item
 

@@ -20,10 +20,11 @@ from mmllm import catalog
 from mmllm.catalog import as_text
 from mmllm.derive import fuse_all
 from mmllm.explain import explain
+from mmllm.lexical import searchable, words
 from mmllm.recommend import Recommender
 from mmllm.requests import make
 from mmllm.rerank import describe, text_segment, zscore
-from mmllm.retrieve import DEPTH, RRF_K, WEIGHTS, EncodedQuery, searchable, words
+from mmllm.retrieve import DEPTH, RRF_K, WEIGHTS, EncodedQuery
 from mmllm.settings import SEED
 from mmllm.store import Payload
 from mmllm.types import MODALITIES, Item, Query, Recommendation

@@ -23,7 +23,7 @@ from mmllm.dialogue import State, Turn
 from mmllm.encoders import Encoders
 from mmllm.errors import MmllmError
 from mmllm.explain import template
-from mmllm.retrieve import words
+from mmllm.lexical import words
 from mmllm.schema import NEAR, Schema, by_meaning
 from mmllm.store import Store
 from mmllm.types import Explanation, Filter, Recommendation, Response

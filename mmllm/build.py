@@ -1,36 +1,28 @@
-"""Build an index: encode what is new, fuse, write files, then BM25 and Chroma. Incremental by content hash and resumable.
-
-What was encoded is kept chunk by chunk under `.partial/`; after a crash, as after an edit, only the rest is encoded.
-"""
+"""Build an index: encode what is new, fuse, write files, then BM25 and Chroma. Incremental and resumable (`encodings`)."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from scipy.sparse import save_npz
 
 from mmllm import adapter as adapters
-from mmllm import catalog, interactions, projection, settings
+from mmllm import catalog, encodings, interactions, projection, settings
 from mmllm.caption import VERSION as CAPTIONS
 from mmllm.collaborative import together
 from mmllm.derive import OWN, anchors, derive, load_adapter, open_vectors
 from mmllm.encoders import Encoders
+from mmllm.encodings import PARTIAL, WORDED, Encoded
 from mmllm.errors import IndexStateError
 from mmllm.fusion import AttentionFusion
-from mmllm.media import load_audio, load_image
+from mmllm.lexical import Bm25
 from mmllm.projection import Heads
-from mmllm.retrieve import Bm25
 from mmllm.store import (
     COLLABORATIVE,
     HEADS,
@@ -39,17 +31,13 @@ from mmllm.store import (
     Payload,
     Store,
     read_manifest,
-    read_payloads,
     save_arrays,
     write_manifest,
     writer_lock,
 )
-from mmllm.types import MODALITIES, Caption, Item, Progress, Segment, Transcript
+from mmllm.types import MODALITIES, Caption, Item, Progress, Transcript
 
 log = logging.getLogger(__name__)
-WORDED = ("text", "audio")
-"""The modalities that hold words for CLIP's text tower: what is written and what was said."""
-CHUNK = {"text": 256, "image": 64, "audio": 16}
 
 
 @dataclass(frozen=True)
@@ -60,15 +48,6 @@ class BuildReport:
     encoded: Mapping[str, int]
     skipped: int
     changed: bool
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One modality of one item: named vectors, a transcript where it is a sound, a caption where a model wrote one."""
-
-    vectors: Mapping[str, np.ndarray]
-    transcript: Transcript = Transcript()
-    caption: Caption = Caption()
 
 
 def build_index(
@@ -93,12 +72,12 @@ def build_index(
         if old is not None and Store(out).problems():
             log.warning("the index in %s is damaged: everything is encoded again", out)
             old = None
-        kept = _kept(out, old, fingerprints)
-        known = {m: dict(kept[m]) for m in MODALITIES}
-        for modality in MODALITIES:
-            known[modality].update(_read_partial(out, modality, fingerprints))
-        hashes = [_hashes(item, source, speech_language) for item in cat.items]
-        encoded = _encode_missing(cat, hashes, known, encoders, fingerprints, out, speech_language, progress)
+        kept = encodings.kept(out, old, fingerprints)
+        known = encodings.with_partial(kept, out, fingerprints)
+        hashes = [encodings.content_hashes(item, source, speech_language) for item in cat.items]
+        encoded = encodings.encode_missing(
+            cat, hashes, known, encoders, fingerprints, out, language=speech_language, progress=progress
+        )
         same = old is not None and dict(old.encoders) == dict(fingerprints)
         widths = old.widths if old is not None and same else encoders.widths()
         adapted = _kept_adaptation(out, old, same=same)
@@ -111,14 +90,14 @@ def build_index(
         if old is not None and not any(encoded.values()) and all(getattr(old, k) == v for k, v in current.items()):
             Bm25.open(Store(out).payloads, out / "bm25")
             _open_chroma(out)
-            shutil.rmtree(out / ".partial", ignore_errors=True)
+            shutil.rmtree(out / PARTIAL, ignore_errors=True)
             return BuildReport(len(cat.items), encoded, len(cat.problems), False)
         same_tastes = (
             old is not None
             and old.interactions == current["interactions"]
             and [i.id for i in Store(out).items] == [i.id for i in cat.items]
         )
-        _put_aside(out, kept, hashes, fingerprints)
+        encodings.put_aside(out, kept, hashes, fingerprints)
         base = encoders.clip.base
         used = projection.load(out / HEADS, clip=encoders.clip.fingerprint, like=base) if heads else base
         _write(out, cat.items, hashes, known, trained, used, encoders)
@@ -128,7 +107,7 @@ def build_index(
         keep_blend = old is not None and old.adapter_fingerprint == current["adapter_fingerprint"]
         blend = dict(old.blend) if old is not None and keep_blend else {}
         write_manifest(out, Manifest(**current, files=_file_hashes(out), blend=blend))
-        shutil.rmtree(out / ".partial", ignore_errors=True)
+        shutil.rmtree(out / PARTIAL, ignore_errors=True)
         _open_chroma(out)
         return BuildReport(len(cat.items), encoded, len(cat.problems), True)
 
@@ -149,7 +128,8 @@ def refit(out: Path, heads: Heads, fusion: AttentionFusion | None, encoders: Enc
             config = replace(trained.config, name=OWN, encoders={**old.encoders, "projections": own})
             trained = replace(trained, config=config, fusion=fusion, folder=out / OWN)
         anchored = anchors(heads, values["image"], pictured, words["values"], words["present"].astype(bool))
-        _put_aside(out, _kept(out, old, old.encoders), [p.hashes for p in payloads], old.encoders)
+        kept = encodings.kept(out, old, old.encoders)
+        encodings.put_aside(out, kept, [p.hashes for p in payloads], old.encoders)
         (out / MANIFEST).unlink()
         if own:
             projection.save(heads, out / HEADS, clip=encoders.clip.fingerprint)
@@ -158,21 +138,8 @@ def refit(out: Path, heads: Heads, fusion: AttentionFusion | None, encoders: Enc
         derive(out, payloads, values, anchored, trained, heads, encoders)
         name, print_ = trained.config.name, trained.fingerprint
         write_manifest(out, replace(old, heads=own, adapter=name, adapter_fingerprint=print_, files=_file_hashes(out), blend={}))
-        shutil.rmtree(out / ".partial", ignore_errors=True)
+        shutil.rmtree(out / PARTIAL, ignore_errors=True)
         _open_chroma(out)
-
-
-def _put_aside(
-    out: Path,
-    kept: Mapping[str, Mapping[str, Encoded]],
-    hashes: Sequence[Mapping[str, str]],
-    fingerprints: Mapping[str, str],
-) -> None:
-    """What follows unmakes the old index: what it alone holds of these items is put aside, so that a crash loses no encoding."""
-    for modality in MODALITIES:
-        used = {own[modality] for own in hashes if modality in own}
-        if spare := {h: e for h, e in kept[modality].items() if h in used}:
-            _write_partial(out, modality, fingerprints, spare)
 
 
 def _old_manifest(out: Path) -> Manifest | None:
@@ -216,144 +183,6 @@ def _manifest_inputs(
 
 def _open_chroma(out: Path) -> None:
     open_vectors(Store(out)).close()
-
-
-# ---- content hashes and what is known already --------------------------------------------------------------------
-
-
-def _hashes(item: Item, source: Path, language: str | None) -> dict[str, str]:
-    """Modality -> hash of what its encoder would read; a modality the item lacks has none."""
-    out = {"text": hashlib.sha256(catalog.document(item).encode()).hexdigest()}
-    if item.image:
-        out["image"] = catalog.file_sha256(source / item.image)
-    if item.audio:
-        digest = hashlib.sha256(str(language).encode())
-        for file in item.audio:
-            digest.update(file.encode() + catalog.file_sha256(source / file).encode())
-        out["audio"] = digest.hexdigest()
-    return out
-
-
-def _kept(out: Path, old: Manifest | None, fingerprints: Mapping[str, str]) -> dict[str, dict[str, Encoded]]:
-    """Modality -> content hash -> vectors, from the index that is there, where the encoder is still the same."""
-    kept: dict[str, dict[str, Encoded]] = {m: {} for m in MODALITIES}
-    if old is None or dict(old.encoders) != dict(fingerprints):
-        return kept
-    try:
-        store = Store(out)
-        words = store.features["words"]
-        for row, payload in enumerate(read_payloads(out / "items.parquet")):
-            for modality in MODALITIES:
-                if modality not in payload.hashes:
-                    continue
-                vectors = {"values": store.features[modality]["values"][row]}
-                if modality in WORDED and words["present"][row, WORDED.index(modality)]:
-                    vectors["words"] = words["values"][row, WORDED.index(modality)]
-                transcript = payload.transcript if modality == "audio" else Transcript()
-                caption = payload.caption if modality == "image" else Caption()
-                kept[modality][payload.hashes[modality]] = Encoded(vectors, transcript, caption)
-    except (OSError, SafetensorError, KeyError) as error:
-        log.warning("the index in %s cannot be read (%s): everything is encoded again", out, error)
-        return {m: {} for m in MODALITIES}
-    return kept
-
-
-def _partial_key(fingerprints: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(dict(fingerprints), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _read_partial(out: Path, modality: str, fingerprints: Mapping[str, str]) -> dict[str, Encoded]:
-    found: dict[str, Encoded] = {}
-    for file in sorted((out / ".partial" / _partial_key(fingerprints)).glob(f"{modality}-*.safetensors")):
-        try:
-            with safe_open(file, framework="numpy") as tensors:
-                for name, text in json.loads(tensors.metadata()["said"]).items():
-                    segments = tuple(Segment(**s) for s in text["segments"])
-                    caption = Caption(**(text["caption"] | {"phrases": tuple(text["caption"]["phrases"])}))
-                    vectors = {"values": tensors.get_tensor(f"{name}/values")}
-                    if f"{name}/words" in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
-                        vectors["words"] = tensors.get_tensor(f"{name}/words")
-                    found[name] = Encoded(vectors, Transcript(text["language"], segments), caption)
-        except SafetensorError as error:
-            log.warning("%s is damaged (%s): its items are encoded again", file, error)
-    return found
-
-
-def _write_partial(out: Path, modality: str, fingerprints: Mapping[str, str], chunk: Mapping[str, Encoded]) -> None:
-    folder = out / ".partial" / _partial_key(fingerprints)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"{h}/{n}": np.ascontiguousarray(v) for h, e in chunk.items() for n, v in e.vectors.items()}
-    said = {h: asdict(e.transcript) | {"caption": asdict(e.caption)} for h, e in chunk.items()}
-    file = folder / f"{modality}-{hashlib.sha256(''.join(chunk).encode()).hexdigest()[:12]}.safetensors"
-    part = file.with_suffix(".part")
-    save_file(tensors, part, metadata={"said": json.dumps(said)})
-    part.rename(file)
-
-
-# ---- encoding ----------------------------------------------------------------------------------------------------
-
-
-def _encode_missing(
-    cat: catalog.Catalog,
-    hashes: Sequence[Mapping[str, str]],
-    known: dict[str, dict[str, Encoded]],
-    encoders: Encoders,
-    fingerprints: Mapping[str, str],
-    out: Path,
-    language: str | None,
-    progress: Progress,
-) -> dict[str, int]:
-    counts = {}
-    for modality in MODALITIES:
-        todo: dict[str, Item] = {}
-        for item, own in zip(cat.items, hashes, strict=True):
-            if modality in own and own[modality] not in known[modality]:
-                todo.setdefault(own[modality], item)
-        pending = list(todo.items())
-        for start in range(0, len(pending), CHUNK[modality]):
-            part = pending[start : start + CHUNK[modality]]
-            chunk = dict(zip((h for h, _ in part), _encode(modality, [i for _, i in part], cat, encoders, language), strict=True))
-            _write_partial(out, modality, fingerprints, chunk)
-            known[modality].update(chunk)
-            progress(modality, start + len(part), len(pending))
-        counts[modality] = len(pending)
-    return counts
-
-
-def _encode(
-    modality: str, items: Sequence[Item], cat: catalog.Catalog, encoders: Encoders, language: str | None
-) -> list[Encoded]:
-    if modality == "text":
-        texts = [catalog.document(i) for i in items]
-        rows = zip(encoders.text.encode(texts), encoders.clip.text_features(texts), strict=True)
-        return [Encoded({"values": v, "words": w}) for v, w in rows]
-    if modality == "image":
-        with ThreadPoolExecutor(settings.threads()) as pool:
-            pictures = list(pool.map(lambda i: load_image(cat.folder / str(i.image)), items))
-        writer = encoders.captioner
-        captions = writer.caption(pictures) if writer else [Caption()] * len(pictures)
-        rows = zip(encoders.clip.image_features(pictures), captions, strict=True)
-        return [Encoded({"values": v}, caption=c) for v, c in rows]
-    return [_encode_sounds(item, cat.folder, encoders, language) for item in items]
-
-
-def _encode_sounds(item: Item, folder: Path, encoders: Encoders, language: str | None) -> Encoded:
-    """All recordings of an item: the mean state, and what was said in any of them."""
-    states, segments, heard_language = [], list[Segment](), None
-    for file in item.audio:
-        heard = encoders.whisper.hear(load_audio(folder / file), language=language)
-        states.append(heard.state)
-        heard_language = heard_language or heard.transcript.language
-        segments += [Segment(s.start, s.end, s.text, file) for s in heard.transcript.segments]
-    transcript = Transcript(heard_language, tuple(segments))
-    mean = np.mean(states, axis=0)
-    vectors = {"values": (mean / np.linalg.norm(mean)).astype(np.float32)}
-    if transcript.text and encoders.reads(transcript.text):
-        vectors["words"] = encoders.clip.text_features([transcript.text])[0]
-    return Encoded(vectors, transcript)
-
-
-# ---- fusing and writing ------------------------------------------------------------------------------------------
 
 
 def _write(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmllm.catalog_row import item_row, media_paths, parse_item, read_row, row_problems
 from mmllm.errors import CatalogError, QueryError
 from mmllm.texts import CJK
 from mmllm.types import AttributeValue, CatalogProblem, Filter, Item, PathLike, Scalar
@@ -27,7 +28,6 @@ EXAMPLES = "examples.txt"
 NAMES = "names"
 """A reserved attribute: other names of the item, in any language. Searched by words, never embedded, no filter."""
 KANA = re.compile("[\u3040-\u30ff]")
-FIELDS = ("id", "title", "text", "attributes", "image", "audio")
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,10 @@ def validate(folder: PathLike) -> Catalog:
         for number, raw in enumerate(lines, start=1):
             if not raw.strip():
                 continue
-            found = list(_problems_of_line(raw, root))
-            if not found:
-                item = parse_item(json.loads(raw))
+            if isinstance(row := read_row(raw), CatalogProblem):
+                found = [row]
+            elif not (found := [*row_problems(row), *_media_problems(row, root)]):
+                item = parse_item(row)
                 if item.id in seen:
                     found = [CatalogProblem(0, "id", f"{item.id!r} is already on line {seen[item.id]}")]
                 else:
@@ -84,38 +85,8 @@ def validate(folder: PathLike) -> Catalog:
     return Catalog(root, tuple(items), tuple(problems))
 
 
-def _problems_of_line(raw: bytes, root: Path) -> Iterator[CatalogProblem]:
-    try:
-        row = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        yield CatalogProblem(0, "line", f"not UTF-8 text (byte {error.start})")
-        return
-    except json.JSONDecodeError as error:
-        yield CatalogProblem(0, "line", f"not JSON: {error.msg} at column {error.colno}")
-        return
-    if not isinstance(row, dict):
-        yield CatalogProblem(0, "line", f"a JSON {type(row).__name__}, expected an object")
-        return
-    for name in ("id", "title"):
-        if not isinstance(row.get(name), str) or not row[name].strip():
-            yield CatalogProblem(0, name, f"{row.get(name)!r}, expected a text that is not empty")
-    if not isinstance(row.get("text", ""), str):
-        yield CatalogProblem(0, "text", f"{row['text']!r}, expected a text")
-    for name in row.keys() - set(FIELDS):
-        yield CatalogProblem(0, name, f"unknown field, expected {', '.join(FIELDS)}")
-    attributes = row.get("attributes", {})
-    if not isinstance(attributes, dict):
-        yield CatalogProblem(0, "attributes", f"{attributes!r}, expected an object")
-    else:
-        for name, value in attributes.items():
-            for single in value if isinstance(value, list) else [value]:
-                if not isinstance(single, (str, int, float, bool)):
-                    yield CatalogProblem(0, f"attributes.{name}", f"{single!r}, expected a text, a number or a flag")
-    audio = row.get("audio") or []
-    media = [("image", row.get("image"))] + [("audio", a) for a in (audio if isinstance(audio, list) else [audio])]
-    for name, value in media:
-        if value is None:
-            continue
+def _media_problems(row: Mapping[str, Any], root: Path) -> Iterator[CatalogProblem]:
+    for name, value in media_paths(row):
         if not isinstance(value, str):
             yield CatalogProblem(0, name, f"{value!r}, expected a path relative to the catalog folder")
         elif not inside(root, value):
@@ -129,36 +100,6 @@ def _problems_of_line(raw: bytes, root: Path) -> Iterator[CatalogProblem]:
 def inside(root: Path, relative: str) -> bool:
     """True if the path stays within the folder, links followed."""
     return (root / relative).resolve().is_relative_to(root.resolve()) and not Path(relative).is_absolute()
-
-
-def parse_item(row: Mapping[str, Any]) -> Item:
-    """One validated JSON object -> Item."""
-    audio = row.get("audio") or []
-    attributes = {
-        str(k): tuple(v) if isinstance(v, list) else v for k, v in row.get("attributes", {}).items() if v not in ("", [])
-    }
-    return Item(
-        id=row["id"].strip(),
-        title=row["title"].strip(),
-        text=row.get("text", "").strip(),
-        attributes=attributes,
-        image=row.get("image"),
-        audio=tuple(audio) if isinstance(audio, list) else (audio,),
-    )
-
-
-def item_row(item: Item) -> dict[str, Any]:
-    """Item -> the JSON object of its line; the inverse of `parse_item`."""
-    row: dict[str, Any] = {"id": item.id, "title": item.title}
-    if item.text:
-        row["text"] = item.text
-    if item.attributes:
-        row["attributes"] = {k: list(v) if isinstance(v, tuple) else v for k, v in item.attributes.items()}
-    if item.image:
-        row["image"] = item.image
-    if item.audio:
-        row["audio"] = item.audio[0] if len(item.audio) == 1 else list(item.audio)
-    return row
 
 
 def write(items: Iterable[Item], folder: PathLike) -> int:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmllm.errors import MmllmError, QueryError
-from mmllm.terminal import guarded
+from mmllm.terminal import Index, guarded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +34,7 @@ ALONE = {"/more": "something else", "/undo": "undo", "/reset": "start over", "/s
 
 
 def chat(
-    folder: Annotated[Path, typer.Argument(help="An index folder.")],
+    folder: Index,
     user: Annotated[
         str | None, typer.Option(help="Remember likes and dislikes under this name; without it, for this talk only.")
     ] = None,

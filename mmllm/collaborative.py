@@ -25,25 +25,12 @@ LEAST_LIKES = 3
 """An item that fewer people liked says nothing of taste."""
 
 
-@dataclass(frozen=True)
-class Ease:
-    """weight: [I, I] float32, zero diagonal."""
+def ease(matrix: csr_matrix, *, regularization: float = 250.0) -> np.ndarray:
+    """EASE of what each user liked [users, I] -> weight [I, I] float32, zero diagonal; scores = history @ weight.
 
-    weight: np.ndarray
-
-    @classmethod
-    def fit(cls, matrix: csr_matrix, *, regularization: float = 250.0) -> Ease:
-        """matrix: [users, I] of what each liked. Memory and time grow with I^2 and I^3: some 10,000 items."""
-        gram = np.asarray((matrix.T @ matrix).todense(), dtype=np.float64)
-        gram[np.diag_indices_from(gram)] += regularization
-        inverse = cho_solve(cho_factor(gram), np.eye(len(gram)))
-        weight = -inverse / inverse.diagonal()[None, :]
-        np.fill_diagonal(weight, 0.0)
-        return cls(weight.astype(np.float32))
-
-    def scores(self, history: csr_matrix) -> np.ndarray:
-        """history: [C, I] of ones -> [C, I]."""
-        return np.asarray(history @ self.weight, dtype=np.float32)
+    Memory and time grow with I^2 and I^3: some 10,000 items.
+    """
+    return _closed_form(_gram(matrix, matrix), None, regularization)
 
 
 PAST, AHEAD = 60, 12
@@ -75,17 +62,12 @@ class Slist:
         """
         items = len(learned.items)
         gram = (1 - transitions) * _gram(learned.matrix, learned.matrix)
-        wanted = gram.copy()
+        wanted = None
         if transitions:
             before, after = _places(learned.sequences, items, past, future)
+            wanted = gram + transitions * _gram(before, after)
             gram += transitions * _gram(before, before)
-            wanted += transitions * _gram(before, after)
-        gram[np.diag_indices_from(gram)] += regularization
-        inverse = cho_solve(cho_factor(gram), np.eye(items))
-        free = inverse @ wanted
-        weight = free - inverse * (free.diagonal() / inverse.diagonal())[None, :]
-        np.fill_diagonal(weight, 0.0)
-        return cls(weight.astype(np.float32), half_life)
+        return cls(_closed_form(gram, wanted, regularization), half_life)
 
     def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """C histories of item indices, oldest first -> [C, I]."""
@@ -107,6 +89,18 @@ class Slist:
             norm = np.linalg.norm(found, axis=1, keepdims=True)
             out[:, at : at + rank] = np.where(norm > 1e-6, found / np.maximum(norm, 1e-9), 0)
         return out
+
+
+def _closed_form(gram: np.ndarray, wanted: np.ndarray | None, regularization: float) -> np.ndarray:
+    """B = F - P diag(diag F / diag P) in float32, with P = (gram + l I)^-1 and F = P wanted: its diagonal is zero.
+
+    Without `wanted` it is gram itself. F is I - l P then, and I gives the same B: the constraint takes away what F has of P's columns.
+    """
+    inverse = cho_solve(cho_factor(gram + regularization * np.eye(len(gram))), np.eye(len(gram)))
+    free = np.eye(len(gram)) if wanted is None else inverse @ wanted
+    weight = free - inverse * (free.diagonal() / inverse.diagonal())[None, :]
+    np.fill_diagonal(weight, 0.0)
+    return weight.astype(np.float32)
 
 
 def _gram(left: csr_matrix, right: csr_matrix) -> np.ndarray:
@@ -142,7 +136,7 @@ def together(data: Interactions, ids: Sequence[str], *, regularization: float = 
     empty = csr_matrix((len(ids), len(ids)), dtype=np.float32)
     if len(known) < 2:
         return empty
-    weight = Ease.fit(liked.matrix[:, known].tocsr(), regularization=regularization).weight
+    weight = ease(liked.matrix[:, known].tocsr(), regularization=regularization)
     kept = min(KEPT, len(known))
     best = np.argsort(-weight, axis=1, kind="stable")[:, :kept]
     values = np.take_along_axis(weight, best, axis=1)

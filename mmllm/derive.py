@@ -22,8 +22,9 @@ from mmllm import lm, settings, weights
 from mmllm.caption import PhraseCaptioner
 from mmllm.encoders import Encoders
 from mmllm.fusion import FusionConfig
+from mmllm.lexical import Bm25
 from mmllm.projection import Heads
-from mmllm.retrieve import Bm25, spaces
+from mmllm.retrieve import spaces
 from mmllm.store import Manifest, Payload, Store, save_arrays, write_payloads
 from mmllm.types import MODALITIES, Caption
 from mmllm.vector_store import VectorStore

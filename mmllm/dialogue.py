@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mmllm.catalog import as_text
-from mmllm.retrieve import words as stems
+from mmllm.lexical import words as stems
 from mmllm.texts import joined, say
 from mmllm.types import Filter, Response, Scalar
 

@@ -22,9 +22,10 @@ from mmllm.derive import adapter_folder, load_adapter, open_vectors
 from mmllm.encoders import Encoders
 from mmllm.errors import MmllmError, QueryError
 from mmllm.explain import evidence, explain
+from mmllm.lexical import Bm25
 from mmllm.lm import LanguageModel
 from mmllm.rerank import Reranker
-from mmllm.retrieve import Bm25, EncodedQuery, Retriever
+from mmllm.retrieve import EncodedQuery, Retriever
 from mmllm.schema import NEAR, Schema, by_meaning
 from mmllm.store import Store, check_encoders
 from mmllm.texts import say

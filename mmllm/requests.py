@@ -18,11 +18,12 @@ import torch
 from mmllm.catalog import NAMES
 from mmllm.data import ListSettings, RankList
 from mmllm.errors import MmllmError
+from mmllm.lexical import words
 from mmllm.rank_model import Case, ItemFeatures
 from mmllm.recipe import Recipe
 from mmllm.recommend import open_retriever
 from mmllm.rerank import zscore
-from mmllm.retrieve import Retriever, words
+from mmllm.retrieve import Retriever
 from mmllm.store import Store
 from mmllm.types import Item, Query
 

@@ -17,8 +17,9 @@ from mmllm import prompting
 from mmllm.adapter import Adapter
 from mmllm.catalog import NAMES, as_text
 from mmllm.errors import QueryError
+from mmllm.lexical import words
 from mmllm.lm import LanguageModel
-from mmllm.retrieve import EncodedQuery, words
+from mmllm.retrieve import EncodedQuery
 from mmllm.settings import MAX_QUERY_CHARS
 from mmllm.store import Store
 from mmllm.types import MODALITIES, Candidate, Item, PathLike, Query, Ranked

@@ -5,30 +5,24 @@ RRF: score = sum over lists of weight / (60 + rank). Cormack, Clarke and Buettch
 
 from __future__ import annotations
 
-import logging
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 
-import bm25s
 import numpy as np
-import Stemmer
 import torch
 
-from mmllm.catalog import as_text, matches
+from mmllm.catalog import matches
 from mmllm.encoders import Encoders
 from mmllm.fusion import AttentionFusion
+from mmllm.lexical import Bm25, words
 from mmllm.media import load_audio, load_image
 from mmllm.speech import Heard
-from mmllm.store import Payload, Store
+from mmllm.store import Store
 from mmllm.texts import say
 from mmllm.types import MODALITIES, Candidate, Filter, Query, Transcript
 from mmllm.vector_store import Space, VectorStore
 
-log = logging.getLogger(__name__)
 RRF_K = 60
 DEPTH = 4
 """How many times k each list is searched: an item that one list has just below its end would lose that list's whole vote."""
@@ -50,148 +44,6 @@ SAME = 0.98
 """From this cosine on a picture shows the item itself: it gains WHOLE too, or "an animal like this" would put every animal before it."""
 LIKED, DISLIKED = 0.6, 0.3
 """How far liked and disliked items move the query vector (Rocchio 1971)."""
-
-STOPWORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "to",
-        "in",
-        "on",
-        "for",
-        "with",
-        "and",
-        "or",
-        "that",
-        "which",
-        "is",
-        "are",
-        "be",
-        "it",
-        "its",
-        "this",
-        "some",
-        "any",
-        "i",
-        "me",
-        "my",
-        "we",
-        "you",
-        "your",
-        "want",
-        "like",
-        "would",
-        "please",
-        "show",
-        "find",
-        "give",
-        "something",
-        "anything",
-        "thing",
-        "one",
-        "ones",
-        "can",
-        "could",
-        "need",
-        "looking",
-        "from",
-        "has",
-        "have",
-    ]
-)
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
-# Chinese measure words ("a" of a cat) and particles: stop words that no blank sets apart.
-_CJK_STOP = re.compile("[一两几这那][只个個隻条條把辆輛朵张張件双雙头頭匹座本台架枝支位]|[的了吗嗎呢我想要请請给給有]")
-_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
-
-
-@lru_cache(maxsize=1)
-def _stemmer() -> Stemmer.Stemmer:
-    return Stemmer.Stemmer("english")
-
-
-def words(text: str) -> list[str]:
-    """Tokens for BM25: stemmed words without stop words; runs of Chinese, Japanese or Korean as characters and pairs.
-
-    >>> words("The wombats, 一只黑猫")
-    ['wombat', '黑', '猫', '黑猫']
-    """
-    out: list[str] = []
-    for token in _WORD.findall(_CJK_STOP.sub(" ", text.casefold())):
-        position = 0
-        for run in _CJK.finditer(token):
-            out += _latin(token[position : run.start()])
-            chars = run[0]
-            out += list(chars) + [chars[i : i + 2] for i in range(len(chars) - 1)]
-            position = run.end()
-        out += _latin(token[position:])
-    return out
-
-
-def _latin(token: str) -> list[str]:
-    return [_stemmer().stemWord(token)] if token and token not in STOPWORDS else []
-
-
-def searchable(payload: Payload) -> str:
-    """What BM25 reads of an item: everything people may say about it, in any language."""
-    item = payload.item
-    return " ".join(
-        [item.title, item.text, *map(as_text, item.attributes.values()), payload.caption.text, payload.transcript.text]
-    )
-
-
-class Bm25:
-    """BM25 over the payloads (bm25s, Lucene's variant)."""
-
-    def __init__(self, model: bm25s.BM25) -> None:
-        self.model = model
-
-    @classmethod
-    def build(cls, payloads: Sequence[Payload], folder: Path) -> Bm25:
-        """Index all payloads and save."""
-        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG when it is imported
-        model = bm25s.BM25(method="lucene")
-        model.index([words(searchable(p)) or ["\u2400"] for p in payloads], show_progress=False)
-        model.save(str(folder))
-        return cls(model)
-
-    @classmethod
-    def open(cls, payloads: Sequence[Payload], folder: Path) -> Bm25:
-        """Read a saved one; like Chroma it is a cache, built again where it is missing, broken or of another size."""
-        try:
-            model = bm25s.BM25.load(str(folder))
-            if model.scores["num_docs"] == len(payloads):
-                return cls(model)
-            reason = f"{model.scores['num_docs']} rows for {len(payloads)} items"
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error)
-        log.warning("the word index in %s cannot be used (%s): rebuilding it", folder, reason)
-        return cls.build(payloads, folder)
-
-    def query(self, text: str, k: int, allowed: np.ndarray | None = None) -> list[tuple[int, float]]:
-        """Rows that share a word with the text, with their score, best first; ties by row."""
-        tokens = [t for t in words(text) if t in self.model.vocab_dict]
-        if not tokens:
-            return []
-        scores = self.model.get_scores(tokens)
-        if allowed is not None:
-            scores = np.where(allowed, scores, 0.0)
-        order = np.argsort(-scores, kind="stable")[:k]
-        return [(int(r), float(scores[r])) for r in order if scores[r] > 0]
-
-    def coverage(self, text: str, rows: Sequence[int]) -> np.ndarray:
-        """How much of a text's words each of these rows has, [n] in 0 to 1, by their idf; a word that no item has counts too."""
-        documents, bounds = self.model.scores["num_docs"], self.model.scores["indptr"]
-        have, total = np.zeros(documents), 0.0
-        for token in set(words(text)):
-            known = self.model.vocab_dict.get(token)
-            found = [] if known is None else self.model.scores["indices"][bounds[known] : bounds[known + 1]]
-            idf = np.log(1 + documents / (len(found) + 0.5))
-            total += idf
-            have[found] += idf
-        return have[list(rows)] / total if total else np.zeros(len(rows))
 
 
 @dataclass(frozen=True)

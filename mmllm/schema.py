@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from mmllm.catalog import NAMES, attribute_types, attribute_values
-from mmllm.retrieve import STOPWORDS, words
+from mmllm.lexical import STOPWORDS, words
 from mmllm.synonyms import SPELLINGS, SYNONYMS
 from mmllm.types import Item, Scalar
 

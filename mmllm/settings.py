@@ -15,7 +15,7 @@ from mmllm.errors import MmllmError
 
 @dataclass(frozen=True)
 class Preset:
-    """Backbones by their name in `weights.WEIGHTS`, and the sizes that go with them."""
+    """Backbones by their name in `backbones.BACKBONES`, and the sizes that go with them."""
 
     name: str
     text: str

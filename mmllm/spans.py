@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 from mmllm.schema import Schema, stems
 from mmllm.synonyms import SYNONYMS
 from mmllm.texts import CJK
-from mmllm.types import Item, Scalar
+from mmllm.types import Filter, Item, Scalar
 
 WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 THING = re.compile(r"(?:film|movie|one|picture|item)s?")
@@ -109,3 +110,16 @@ def _not_people(schema: Schema, pairs: Iterable[tuple[str, Scalar]]) -> tuple[tu
 def choose(schema: Schema, pairs: tuple[tuple[str, Scalar], ...]) -> tuple[str, Scalar]:
     """Where two attributes have the value, the one that says it of more items."""
     return max(pairs, key=lambda p: sum(p[1] in values_of(i, p[0]) for i in schema.items.values()))
+
+
+def cut(text: str, start: int, end: int) -> str:
+    """The text without that part; a comma keeps its neighbours apart."""
+    return text[:start] + " , " + text[end:]
+
+
+def filter_on(name: str, op: Literal["=", "!="], values: tuple[Scalar, ...]) -> Filter:
+    """One filter on one value or several of an attribute."""
+    several = tuple(dict.fromkeys(values))
+    if len(several) == 1:
+        return Filter(name, op, several[0])
+    return Filter(name, "in" if op == "=" else op, several)

@@ -23,7 +23,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix, load_npz
 
-from mmllm.catalog import file_sha256, item_row, parse_item
+from mmllm.catalog import file_sha256
+from mmllm.catalog_row import item_row, parse_item
 from mmllm.errors import IndexStateError, QueryError
 from mmllm.types import MODALITIES, Caption, Item, Segment, Transcript
 

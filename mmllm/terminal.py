@@ -1,15 +1,18 @@
-"""What all commands share: one clear line for an error, progress, lists in options."""
+"""What all commands share: the index they are about, one clear line for an error, progress, lists in options."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from mmllm.errors import MmllmError
+
+Index = Annotated[Path, typer.Argument(help="An index folder.")]
 
 
 def guarded(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -19,9 +19,9 @@ import numpy as np
 
 from mmllm import prompting, settings
 from mmllm.catalog import NAMES
+from mmllm.lexical import words
 from mmllm.recommend import Recommender
 from mmllm.rerank import zscore
-from mmllm.retrieve import words
 from mmllm.store import read_manifest, write_manifest, writer_lock
 from mmllm.types import Item, Query
 

@@ -1,4 +1,4 @@
-"""Values in a turn -> filters: genres, colours and kinds, wanted or refused; people ("by her", "directed by Ana Roth"); "the same year".
+"""Values in a turn -> filters: genres, colours and kinds that are wanted; people ("by her", "directed by Ana Roth"); "the same year".
 
 A value is taken as a filter only where it describes what is asked for: "a comedy with a robot about dogs" is a comedy, and dogs are left to
 the search. What is no value of the catalog is never made one.
@@ -13,31 +13,15 @@ from typing import Literal
 
 from mmllm.clauses import LEAD, asking
 from mmllm.dialogue import State
+from mmllm.refusals import NO, refusals
 from mmllm.schema import Attribute, Near, Schema, stems
-from mmllm.spans import CJK, GENERIC, LONGEST, WORD, choose, spans, values_of
+from mmllm.spans import CJK, LONGEST, WORD, choose, cut, filter_on, spans, values_of
 from mmllm.texts import joined, say
 from mmllm.types import Filter, Scalar
 from mmllm.verdicts import M
 
-NO = re.compile(
-    r"\b(?:not (?:really |so )?(?:a (?:big |huge )?fan of|into|in the mood for|keen on|fond of)|"
-    r"no|not|without|nothing|non|except(?: for)?|but not|avoid|exclude|skip|anything but|rather not|"
-    r"hates?|hated|dislike|can'?t stand|"
-    r"(?:do not|don'?t|doesn'?t|didn'?t) (?:really )?(?:want|like|need|care for|enjoy|show me|give me|"
-    r"fancy|involve|have|contain|include)|aren'?t|isn'?t|"
-    r"never|too|less|sick of|tired of|enough of)\s+"
-    r"(?:(?:any|a|an|more|too|with|about|of|the|in|that is|that are|which is|to see|see|really|so|very|"
-    r"much|for|movies?|films?|ones?|things|something|anything)\s+)*"
-)
-NO_CJK = re.compile(r"(?:不要|不想要|不想看|不喜欢|不爱看|不看|别给我|别要|讨厌|除了|没有|别是|不是)(?:任何|有)?")
-NOT_A_NO = re.compile(
-    r"\bnot (?:only|sure|bad|really sure)\b|\bno (?:problem|thanks|thank you|idea|matter|one|worries|way)\b|"
-    r"\bnothing (?:else|more|special)\b"
-)
 OFFERS = frozenset(stems("suggestion recommendation idea help any some good"))
 """Stems that begin no description: "any good suggestions for family films"."""
-DEGREES = ("big", "huge", "enough", "either", "mani", "such", "quit", "even", "yet", "use", "sure", "but", "come")
-"""Stems behind "not" that are no thing to be left out: "not a big fan"."""
 FORGET = re.compile(
     r"\b(?:forget(?: about)?|ignore|drop|remove|never ?mind|clear)\s+(?:about\s+)?(?:the\s+|my\s+)?(?P<a>[\w ]+?)(?:\s+(?:limit|"
     r"filter|thing))?(?=$|[.,;!?]|\s+(?:and|but)\b)"
@@ -56,11 +40,6 @@ BOTH = re.compile(
     r"[\s-]*|\W*and\W*|\W*(?:films?|movies?|ones?|things?)?\W*(?:(?:that|which) (?:is|are)|that's|but|and)?\W*also\W*(?:an?\W+)?"
 )
 SENTENCE = re.compile(r"(?:[^.!?;。！？；]|[.](?=\S))+")
-JOINED = re.compile(r"^\W*(?:or|and|,|/|nor|&|和|或|或者|、|还有)*\W*(?:the |a |an |any |in |或者)*$")
-# "Not a drama, a comedy please": behind a comma an article, or "please", begins what is wanted; "not a drama, a comedy or a western" goes on.
-WISH = re.compile(r"\W*,\W*(?:(?:and|but)\s+)?(?:also\s+)?an?\s+$")
-OR = re.compile(r"(?:\s+(?:films?|movies?|ones?))?\W*(?:or|nor)\b")
-ASKED = re.compile(r"(?:\s+(?:films?|movies?|ones?|things?))?\W*(?:please|instead|too|as well)\b")
 BY_THEM = re.compile(
     r"(?P<no>\b(?:not|nothing|anything but|nothing else|no more|no films?|none)\s+(?:\w+\s+)?)?\b(?:by|"
     r"from|of|with)\s+(?:the\s+same\s+(?P<role>director|author|artist|writer|maker|designer|actor|brand|"
@@ -100,13 +79,11 @@ def read(text: str, schema: Schema, state: State, marks: Mapping[int, tuple[str,
     out.text = asking(out.text)
     _people(out, schema, marks, base)
     _same(out, schema, marks, base)
-    _refused(out, schema)
+    refused = refusals(out.text, schema)
+    out.text, out.avoid = refused.text, refused.avoid
+    out.filters += refused.filters
     _wanted(out, schema)
     return out
-
-
-def _cut(text: str, start: int, end: int) -> str:
-    return text[:start] + " , " + text[end:]
 
 
 def _forget(out: Values, schema: Schema) -> None:
@@ -115,11 +92,11 @@ def _forget(out: Values, schema: Schema) -> None:
         names = [a for a in (schema.named(w) for w in re.split(r"\s+and\s+|和", word)) if a is not None]
         if names:
             out.forget += [a.name for a in names]
-            out.text = _cut(out.text, *hit.span())
+            out.text = cut(out.text, *hit.span())
         elif hit["a"] or hit["e"]:
             names_here = joined(schema.attributes, out.lang)
             out.unclear.append(say("attributes_are", out.lang, said=hit[0].strip(), names=names_here))
-            out.text = _cut(out.text, *hit.span())
+            out.text = cut(out.text, *hit.span())
 
 
 def _persons(schema: Schema, role: str | None) -> list[Attribute]:
@@ -144,20 +121,20 @@ def _people(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], b
         else:
             op: Literal["=", "!="] = "!=" if hit["no"] or hit["no2"] or hit["no3"] else "="
             names = tuple(dict.fromkeys(v for _, v in found))
-            out.filters.append(_filter(found[0][0], op, names))
-        out.text = _cut(out.text, *hit.span())
+            out.filters.append(filter_on(found[0][0], op, names))
+        out.text = cut(out.text, *hit.span())
     start = 0
     while (hit := BY_NAME.search(out.text, start)) is not None:
         start = hit.end("by")
         if person := _named_person(schema, hit["name"], whole=hit["by"] == "with"):
             (name, value), length = person
             out.filters.append(Filter(name, "!=" if hit["no"] else "=", value))
-            out.text = _cut(out.text, hit.start(), hit.start("name") + length)
+            out.text = cut(out.text, hit.start(), hit.start("name") + length)
         elif hit["by"] == "by" and re.search(
             r"(?:directed|written|painted|composed|sung)\s+by$", hit[0][: hit.end("by") - hit.start()]
         ):
             out.unclear.append(say("nobody", out.lang, said=hit[0].strip()))
-            out.text = _cut(out.text, *hit.span())
+            out.text = cut(out.text, *hit.span())
     # A full name says who is meant without "by".
     for a in _persons(schema, None):
         for value in a.values:
@@ -168,7 +145,7 @@ def _people(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], b
             ):
                 refused = bool(re.search(NO.pattern + "$", out.text[: hit.start()]))
                 out.filters.append(Filter(a.name, "!=" if refused else "=", value))
-                out.text = _cut(out.text, *hit.span())
+                out.text = cut(out.text, *hit.span())
 
 
 def _named_person(schema: Schema, said: str, *, whole: bool) -> tuple[tuple[str, Scalar], int] | None:
@@ -195,62 +172,11 @@ def _same(out: Values, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
             )
             continue
         if found:
-            out.filters.append(_filter(attribute.name, "=", found))
+            out.filters.append(filter_on(attribute.name, "=", found))
         else:
             out.unclear.append(say("same_as", out.lang, said=_plain(hit[0], out.lang), name=attribute.name))
-        out.text = _cut(out.text, *hit.span())
+        out.text = cut(out.text, *hit.span())
     out.text = out.text.replace("thesame", " ")
-
-
-def _refused(out: Values, schema: Schema) -> None:
-    for pattern in (NO, NO_CJK):
-        start, named = 0, spans(out.text, schema)
-        while (hit := pattern.search(out.text, start)) is not None:
-            start = hit.end()
-            if NOT_A_NO.match(out.text, hit.start()):
-                continue
-            end = hit.end()
-            found: list[tuple[str, Scalar]] = []
-            for position, stop, pairs in named:
-                between = out.text[end:position]
-                if position < end or (found and not JOINED.match(between)) or (not found and between.strip()):
-                    continue
-                if (
-                    found
-                    and WISH.match(between)
-                    and not OR.match(out.text, stop)
-                    or ("," in between and ASKED.match(out.text, stop))
-                ):
-                    break
-                found.append(choose(schema, pairs))
-                end = stop
-            if found:
-                for name in dict.fromkeys(n for n, _ in found):
-                    out.filters.append(_filter(name, "!=", tuple(v for n, v in found if n == name)))
-                out.text = _cut(out.text, hit.start(), end)
-                start, named = hit.start(), spans(out.text, schema)
-            elif (
-                pattern is NO
-                and re.match(r"(?:no|without|nothing|avoid|exclude|except|skip|don)", hit[0])
-                and (word := WORD.match(out.text, hit.end()))
-            ):
-                stem = stems(word[0])
-                if (
-                    len(stem) == 1
-                    and stem[0] not in (*GENERIC, *DEGREES)
-                    and schema.knows(stem[0])
-                    and not re.match(r"\W*⟨", out.text[word.end() :])
-                ):
-                    out.avoid.append(stem[0])
-                    out.text = _cut(out.text, hit.start(), word.end())
-                    start, named = hit.start(), spans(out.text, schema)
-
-
-def _filter(name: str, op: Literal["=", "!="], values: tuple[Scalar, ...]) -> Filter:
-    several = tuple(dict.fromkeys(values))
-    if len(several) == 1:
-        return Filter(name, op, several[0])
-    return Filter(name, "in" if op == "=" else op, several)
 
 
 def _wanted(out: Values, schema: Schema) -> None:
@@ -274,7 +200,7 @@ def _wanted(out: Values, schema: Schema) -> None:
         if both and any(set(distinct) <= set(values_of(i, name)) for i in schema.items.values()):
             out.filters.append(Filter(name, "all", distinct))
         else:
-            out.filters.append(_filter(name, "=", distinct))
+            out.filters.append(filter_on(name, "=", distinct))
     if schema.near is not None:
         _near(out, schema, " , ".join(text[a:b] for a, b in heads), schema.near)
 

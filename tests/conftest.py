@@ -15,12 +15,13 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from mmllm import catalog, settings, weights
+from mmllm import backbones, catalog, settings
 from mmllm.settings import Preset
 from mmllm.types import Item
 
 ROOT = Path(__file__).parent.parent
 BUILT = ROOT / "index" / "stamps" / "built"
+FILMS_FILE = Path(__file__).parent / "data" / "films.jsonl"
 STAMPS = ROOT / "catalogs" / "stamps"
 
 
@@ -107,7 +108,7 @@ def tiny_preset(folder, monkeypatch, home):
     monkeypatch.setenv("MMLLM_HOME", str(home))
     names = {"text": "tiny-text", "clip": "tiny-clip", "whisper": "whisper-tiny-none", "lm": "tiny-lm"}
     for role, name in names.items():
-        monkeypatch.setitem(weights.WEIGHTS, name, weights.Weights(name, role, "none", ("hub:nobody/nothing@main",)))
+        monkeypatch.setitem(backbones.BACKBONES, name, backbones.Backbone(name, role, "none", ("hub:nobody/nothing@main",)))
     preset = Preset(
         "tiny", names["text"], names["clip"], names["whisper"], names["lm"], soft_tokens=2, candidates=10, text_candidates=6
     )
@@ -160,6 +161,30 @@ def recommender(shop_index):
     from mmllm import Recommender
 
     opened = Recommender.load(shop_index, weight=0.3)
+    yield opened
+    opened.close()
+
+
+def films_index(folder, preset):
+    """An index of the invented films."""
+    from mmllm.build import build_index
+
+    (folder / "films").mkdir()
+    shutil.copyfile(FILMS_FILE, folder / "films" / "catalog.jsonl")
+    build_index(folder / "films", folder / "index", preset=preset)
+    return folder / "index"
+
+
+@pytest.fixture(scope="module")
+def films(tiny_weights, tmp_path_factory):
+    from mmllm import Recommender
+
+    folder = tmp_path_factory.mktemp("films")
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_preset(tiny_weights, patch, folder / "home")
+        opened = Recommender.load(films_index(folder, "tiny"), weight=0.0)
+        # Loaded while the tiny weights are in force, which end here: other tests of a module want the real ones.
+        opened.encoders.text, opened.encoders.clip  # noqa: B018
     yield opened
     opened.close()
 

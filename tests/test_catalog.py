@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mmllm import catalog
+from mmllm.catalog_row import item_row
 from mmllm.errors import CatalogError, QueryError
 from mmllm.types import Filter, Item
 
@@ -73,4 +74,4 @@ def test_document_says_each_value_once(shop):
     item = next(i for i in catalog.read(shop).items if i.id == "cat")
     text = catalog.document(item)
     assert text.count("black") == 1 and "猫" not in text and "price: 20" in text
-    assert json.dumps(catalog.item_row(item))
+    assert json.dumps(item_row(item))

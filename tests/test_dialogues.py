@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,32 +11,10 @@ from mmllm import Conversation, Recommender, settings
 from mmllm.catalog import matches
 from mmllm.dialogue import State
 from mmllm.recommend import replace_weight
-from tests.conftest import tiny_preset
+from tests.conftest import films_index
 from tests.dialogues import FILMS, STAMPS
 
 KEPT = ("words", "filters", "avoid", "similar", "liked", "disliked", "known", "wanted")
-FILMS_FILE = Path(__file__).parent / "data" / "films.jsonl"
-
-
-def films_index(folder, preset):
-    from mmllm.build import build_index
-
-    (folder / "films").mkdir()
-    shutil.copyfile(FILMS_FILE, folder / "films" / "catalog.jsonl")
-    build_index(folder / "films", folder / "index", preset=preset)
-    return folder / "index"
-
-
-@pytest.fixture(scope="module")
-def films(tiny_weights, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("films")
-    with pytest.MonkeyPatch.context() as patch:
-        tiny_preset(tiny_weights, patch, folder / "home")
-        opened = Recommender.load(films_index(folder, "tiny"), weight=0.0)
-        # Loaded while the tiny weights are in force, which end here: other tests of this module want the real ones.
-        opened.encoders.text, opened.encoders.clip  # noqa: B018
-    yield opened
-    opened.close()
 
 
 def snapshot(state):

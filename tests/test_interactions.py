@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmllm import interactions
-from mmllm.collaborative import Ease, Slist
+from mmllm.collaborative import Slist, _closed_form, ease
 from mmllm.data import ListSettings, RankLists, without
 from mmllm.errors import CatalogError, MmllmError
 from mmllm.interactions import LeakError, check
@@ -92,31 +92,37 @@ def test_reading_says_which_line_is_wrong(tmp_path):
 
 def test_ease_is_its_closed_form_and_knows_taste():
     matrix = interactions.dense(people(), positive=4.0, least=5)[0].matrix
-    model = Ease.fit(matrix, regularization=20.0)
+    weight = ease(matrix, regularization=20.0)
     x = matrix.toarray()
     inverse = np.linalg.inv(x.T @ x + 20 * np.eye(x.shape[1]))
     want = np.eye(x.shape[1]) - inverse / np.diag(inverse)[None, :]
-    np.testing.assert_allclose(model.weight, want - np.diag(np.diag(want)), atol=1e-5)
+    np.testing.assert_allclose(weight, want - np.diag(np.diag(want)), atol=1e-5)
     even = np.array([1.0 if n in (0, 2) else 0 for n in range(x.shape[1])])
-    scores = even @ model.weight
+    scores = even @ weight
     names = interactions.dense(people(), positive=4.0, least=5)[0].items
     parity = np.array([int(n[1:]) % 2 for n in names])
     assert scores[parity == 0].mean() > scores[parity == 1].mean()
 
 
+def test_what_is_liked_together_as_what_is_wanted_needs_no_product():
+    likes = interactions.dense(people(), positive=4.0, least=5)[0].matrix.toarray().astype(np.float64)
+    gram = likes.T @ likes
+    np.testing.assert_allclose(_closed_form(gram, None, 20.0), _closed_form(gram, gram, 20.0), atol=1e-6)
+
+
 def test_slist_without_transitions_is_ease_and_with_them_knows_what_follows():
     positives = interactions.dense(people(), positive=4.0, least=5)[0]
-    ease = Ease.fit(positives.matrix, regularization=20.0)
+    weight = ease(positives.matrix, regularization=20.0)
     plain = Slist.fit(positives, regularization=20.0, transitions=0.0, half_life=None)
-    np.testing.assert_allclose(plain.weight, ease.weight, atol=1e-5)
-    np.testing.assert_allclose(plain.scores(positives.sequences), ease.scores(positives.matrix), atol=1e-4)
+    np.testing.assert_allclose(plain.weight, weight, atol=1e-5)
+    np.testing.assert_allclose(plain.scores(positives.sequences), positives.matrix @ weight, atol=1e-4)
     # Everybody goes round the same circle of ten, from another start: what is liked together says nothing, the order all.
     rows = [(f"u{u}", f"i{(u + n) % 10}", 5.0, n) for u in range(40) for n in range(10)]
     circle = interactions.of_rows(rows)
     history = [np.array([circle.items.index(f"i{n}") for n in (3, 4, 5)])]
     found = Slist.fit(circle, regularization=1.0, transitions=0.5, half_life=1.0).scores(history)[0]
     assert circle.items[int(found.argmax())] == "i6"
-    assert np.ptp(Ease.fit(circle.matrix, regularization=1.0).scores(circle.matrix)[0]) < 1e-3
+    assert np.ptp((circle.matrix @ ease(circle.matrix, regularization=1.0))[0]) < 1e-3
 
 
 def test_factors_are_the_same_every_time_and_group_by_taste():

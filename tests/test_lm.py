@@ -18,6 +18,15 @@ def embeds(lm, *texts):
     return [lm.embed(lm.tokens(t)) for t in texts]
 
 
+def teach(lm, value):
+    """A LoRA as if it had been trained: a fresh one has zeros in B and changes nothing."""
+    with torch.no_grad():
+        for name, parameter in lm.model.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(value)
+    lm.forget_prefix()
+
+
 def test_packed_equals_separate(lm):
     prefix, *segments = embeds(
         lm, "Which of these fits?", "red apple\n", "a dog\n", "x\n", "a much longer candidate than the others\n"
@@ -84,11 +93,7 @@ def test_fresh_lora_changes_nothing_and_comes_off(lm):
     base = lm.score(prefix, segments)
     lm.new_lora(rank=4)
     assert torch.allclose(lm.score(prefix, segments), base, atol=1e-6)
-    with torch.no_grad():
-        for name, parameter in lm.model.named_parameters():
-            if "lora_B" in name:
-                parameter.fill_(0.5)
-    lm.forget_prefix()
+    teach(lm, 0.5)
     trained = lm.score(prefix, segments)
     assert not torch.allclose(trained, base, atol=1e-3)
     # Words are the base model's: a LoRA that ranks has no say in them, and scores as before afterwards.
@@ -102,11 +107,7 @@ def test_fresh_lora_changes_nothing_and_comes_off(lm):
 def test_lora_round_trip_through_plain_peft(lm, tmp_path):
     prefix, *segments = embeds(lm, "prefix", "one\n", "two\n")
     lm.new_lora(rank=4)
-    with torch.no_grad():
-        for name, parameter in lm.model.named_parameters():
-            if "lora_B" in name:
-                parameter.fill_(0.1)
-    lm.forget_prefix()
+    teach(lm, 0.1)
     trained = lm.score(prefix, segments)
     lm.model.save_pretrained(tmp_path / "adapter")
     other = LanguageModel(tiny_llama(), byte_tokenizer())

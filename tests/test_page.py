@@ -68,6 +68,17 @@ def visit(browser, address):
         yield go
 
 
+def before_its_words(visit, monkeypatch):
+    """A page that was asked for a tool and has its cards; the language model's words come when the event is set."""
+    generate, go_on = LanguageModel.generate, threading.Event()
+    monkeypatch.setattr(LanguageModel, "generate", lambda *args, **kwargs: go_on.wait(30) and generate(*args, **kwargs))
+    page = visit()
+    page.locator("textarea").first.fill("a tool")
+    page.locator("textarea").first.press("Enter")
+    page.locator(".message.bot", has_text="I found").wait_for()
+    return page, go_on
+
+
 def test_typing_fills_cards_chips_and_stages(visit):
     page = visit()
     assert "13" in page.locator("h1 + p").inner_text()
@@ -173,12 +184,7 @@ def test_cards_come_before_words(visit):
 
 
 def test_what_is_sent_while_a_reply_comes_is_answered_after_it(visit, monkeypatch):
-    generate, go_on = LanguageModel.generate, threading.Event()
-    monkeypatch.setattr(LanguageModel, "generate", lambda *args, **kwargs: go_on.wait(30) and generate(*args, **kwargs))
-    page = visit()
-    page.locator("textarea").first.fill("a tool")
-    page.locator("textarea").first.press("Enter")
-    page.locator(".message.bot", has_text="I found").wait_for()
+    page, go_on = before_its_words(visit, monkeypatch)
     page.locator("textarea").first.fill("a red fruit")
     for _ in range(2):  # twice is once
         page.locator("textarea").first.press("Enter")
@@ -282,12 +288,7 @@ def test_a_request_is_spoken_by_keyboard_alone(visit):
 
 
 def test_only_the_chat_moves_while_a_reply_comes(visit, monkeypatch):
-    generate, go_on = LanguageModel.generate, threading.Event()
-    monkeypatch.setattr(LanguageModel, "generate", lambda *args, **kwargs: go_on.wait(30) and generate(*args, **kwargs))
-    page = visit()
-    page.locator("textarea").first.fill("a tool")
-    page.locator("textarea").first.press("Enter")
-    page.locator(".message.bot", has_text="I found").wait_for()
+    page, go_on = before_its_words(visit, monkeypatch)
     moving = "all => all.filter((e) => getComputedStyle(e).animationName !== 'none').length"
     assert page.locator(".card .generating").evaluate_all(moving) == 0
     go_on.set()

@@ -1,23 +1,15 @@
-"""The whole path over tiny models: build, store, retrieve, rerank, explain, converse."""
+"""The whole path over tiny models: retrieve, rerank, explain, converse."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
-import numpy as np
 import pytest
 import torch
 
-from mmllm import Conversation, Query, Recommender, catalog, store
-from mmllm.build import build_index
-from mmllm.derive import open_vectors
-from mmllm.errors import IndexStateError, MediaError, QueryError
+from mmllm import Conversation, Query, Recommender, catalog
+from mmllm.errors import MediaError, QueryError
 from mmllm.explain import check, explain
 from mmllm.retrieve import fuse
 from mmllm.types import Evidence, Filter
@@ -205,141 +197,6 @@ def test_who_says_what_the_catalog_says_means_it(recommender):
     lists = {"text": [("a", 1.0), ("b", 0.9)], "bm25": [("b", 2.0), ("a", 1.0)]}
     assert [c.id for c in fuse(lists, k=2)] == ["a", "b"]
     assert [c.id for c in fuse(lists, k=2, extra={"bm25": {"b": 3.0}})] == ["b", "a"]
-
-
-# ---- the index on disk -------------------------------------------------------------------------------------------
-
-
-def test_rebuilding_encodes_nothing_and_one_change_encodes_one(shop, shop_index):
-    again = build_index(shop, shop_index, preset="tiny")
-    assert not again.changed and set(again.encoded.values()) == {0}
-    lines = (shop / catalog.FILE).read_text().splitlines()
-    row = json.loads(lines[3])
-    row["text"] = "Quite another text."
-    lines[3] = json.dumps(row)
-    (shop / catalog.FILE).write_text("\n".join(lines) + "\n")
-    changed = build_index(shop, shop_index, preset="tiny")
-    assert changed.changed and changed.encoded == {"text": 1, "image": 0, "audio": 0}
-    fresh = shop_index.parent / "fresh"
-    build_index(shop, fresh, preset="tiny")
-    one, two = store.Store(shop_index), store.Store(fresh)
-    assert np.allclose(one.fused["pooled"], two.fused["pooled"], atol=1e-5)
-
-
-def test_damage_is_seen_and_mended(shop, copied):
-    file = copied / "features" / "text.safetensors"
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    file.write_bytes(bytes(data))
-    assert store.Store(copied).problems() == ["features/text.safetensors has another sha256 than the manifest says"]
-    build_index(shop, copied, preset="tiny")
-    assert not store.Store(copied).problems()
-
-
-def test_captions_of_another_version_are_made_again_and_nothing_is_encoded(shop, shop_index, monkeypatch):
-    from mmllm import build
-
-    assert not build_index(shop, shop_index, preset="tiny").changed
-    monkeypatch.setattr(build, "CAPTIONS", 99)
-    done = build_index(shop, shop_index, preset="tiny")
-    assert done.changed and not any(done.encoded.values())
-    assert not build_index(shop, shop_index, preset="tiny").changed
-
-
-def test_a_crash_while_writing_loses_no_encoding(shop, shop_index, monkeypatch):
-    from mmllm import derive
-
-    line = '{"id": "new", "title": "A new thing"}'
-    with (shop / catalog.FILE).open("a") as file:
-        file.write(line + "\n")
-    monkeypatch.setattr(derive, "write_payloads", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        build_index(shop, shop_index, preset="tiny")
-    assert not (shop_index / "manifest.json").exists()
-    monkeypatch.setattr(derive, "write_payloads", store.write_payloads)
-    done = build_index(shop, shop_index, preset="tiny")
-    assert done.encoded == {"text": 0, "image": 0, "audio": 0} and done.items == 13
-
-
-def test_the_word_index_is_a_cache(copied):
-    import shutil
-
-    shutil.rmtree(copied / "bm25")
-    opened = Recommender.load(copied, weight=0.0)
-    assert "banana" in ids(opened.recommend(Query(text="banana"), k=3))
-    opened.close()
-    assert (copied / "bm25").is_dir()
-
-
-def test_an_index_knows_its_catalog_from_any_folder(shop_index):
-    assert store.Path(store.read_manifest(shop_index).catalog).is_absolute()
-
-
-def test_chroma_is_a_cache(copied):
-    import shutil
-
-    first = open_vectors(store.Store(copied))
-    second = open_vectors(store.Store(copied))  # the folder is held: this one lives in memory
-    assert (first.where, second.where) == ("disk", "memory")
-    vector = store.Store(copied).fused["pooled"][2]
-    assert [i for i, _ in first.query("fused", vector, 3)] == [i for i, _ in second.query("fused", vector, 3)]
-    first.close()
-    shutil.rmtree(copied / "chroma")
-    third = open_vectors(store.Store(copied))
-    assert third.rebuilt and third.query("fused", vector, 1)[0][0] == store.Store(copied).items[2].id
-    third.close()
-
-
-def test_another_encoder_is_refused(copied):
-    manifest = store.read_manifest(copied)
-    store.write_manifest(copied, dataclasses.replace(manifest, encoders={**manifest.encoders, "text": "other:1"}))
-    with pytest.raises(IndexStateError, match="mmllm index build"):
-        Recommender.load(copied)
-
-
-def test_one_writer(shop, shop_index):
-    with store.writer_lock(shop_index), pytest.raises(IndexStateError, match="another process"):
-        build_index(shop, shop_index, preset="tiny")
-
-
-def test_unfinished_index_says_how_to_build(tmp_path):
-    with pytest.raises(IndexStateError, match="mmllm index build"):
-        Recommender.load(tmp_path)
-
-
-KILLED = """
-import sys, time
-sys.path.insert(0, {root!r})
-from mmllm import build, encoders, settings, weights
-from mmllm.settings import Preset
-names = dict(text="tiny-text", clip="tiny-clip", whisper="whisper-tiny-none", lm="tiny-lm")
-for role, name in names.items():
-    weights.WEIGHTS[name] = weights.Weights(name, role, "none", ("hub:nobody/nothing@main",))
-settings.PRESETS["tiny"] = Preset("tiny", *names.values(), soft_tokens=2, candidates=10)
-build.CHUNK.update(image=3)
-def progress(stage, done, of):
-    print(stage, done, flush=True)
-    if stage == "image" and done == 6:
-        time.sleep(60)
-from pathlib import Path
-build.build_index(Path({shop!r}), Path({out!r}), preset="tiny", progress=progress)
-"""
-
-
-def test_a_killed_build_resumes(tiny, shop, tmp_path):
-    out = tmp_path / "killed"
-    root = str(store.Path(__file__).parent.parent)
-    code = KILLED.format(root=root, shop=str(shop), out=str(out))
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=dict(os.environ))
-    deadline = time.monotonic() + 120
-    while "image 6" not in (line := child.stdout.readline()):
-        assert line and time.monotonic() < deadline
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    child.stdout.close()
-    assert not (out / "manifest.json").exists()
-    done = build_index(shop, out, preset="tiny")
-    assert done.encoded == {"text": 0, "image": 5, "audio": 0}
 
 
 # ---- explanations ------------------------------------------------------------------------------------------------

@@ -15,11 +15,11 @@ from tests.test_train import liked, recipe  # noqa: F401 - liked is a fixture
 
 LAUNCHED = """
 import sys
-from mmllm import settings, weights
+from mmllm import backbones, settings
 from mmllm.settings import Preset
 names = {"text": "tiny-text", "clip": "tiny-clip", "whisper": "whisper-tiny-none", "lm": "tiny-lm"}
 for role, name in names.items():
-    weights.WEIGHTS[name] = weights.Weights(name, role, "none", ("hub:nobody/nothing@main",))
+    backbones.BACKBONES[name] = backbones.Backbone(name, role, "none", ("hub:nobody/nothing@main",))
 settings.PRESETS["tiny"] = Preset("tiny", *names.values(), soft_tokens=2, candidates=10, text_candidates=6)
 from mmllm.train import main
 main(sys.argv[1:])

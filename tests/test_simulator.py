@@ -16,13 +16,13 @@ from eval import metrics, phrases, simulation
 from eval.reading import Constraint, Reading
 from eval.simulation import Played, Shown, against, play, summary, users, went
 from eval.simulator import Critique, Said, Simulator, User
-from mmllm import Recommender, catalog
+from mmllm import catalog
+from mmllm.catalog_row import parse_item
 from mmllm.interactions import Cases
 from mmllm.types import Item
-from tests.conftest import make_shop, tiny_preset
-from tests.test_dialogues import FILMS_FILE, films_index
+from tests.conftest import FILMS_FILE, make_shop
 
-FILMS = tuple(catalog.parse_item(json.loads(line)) for line in FILMS_FILE.read_text(encoding="utf-8").splitlines())
+FILMS = tuple(parse_item(json.loads(line)) for line in FILMS_FILE.read_text(encoding="utf-8").splitlines())
 READING = Reading.of(FILMS)
 IDS = tuple(i.id for i in FILMS)
 
@@ -249,17 +249,6 @@ def test_everybody_is_asked_once_before_anybody_twice():
 
 
 # ---- the conversation ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def films(tiny_weights, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("simulated")
-    with pytest.MonkeyPatch.context() as patch:
-        tiny_preset(tiny_weights, patch, folder / "home")
-        opened = Recommender.load(films_index(folder, "tiny"), weight=0.0)
-        opened.encoders.text, opened.encoders.clip  # noqa: B018  (loaded while the tiny weights are in force)
-    yield opened
-    opened.close()
 
 
 def test_the_conversation_keeps_to_what_was_stated_and_repeats_nothing(films):

@@ -10,7 +10,7 @@ import pytest
 
 from eval import metrics, slots
 from eval.dialogues import Dialogue, read
-from mmllm.catalog import parse_item
+from mmllm.catalog_row import parse_item
 from mmllm.errors import MmllmError
 from mmllm.schema import Schema
 from mmllm.types import Filter

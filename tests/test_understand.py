@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmllm.catalog import parse_item
+from mmllm.catalog_row import parse_item
 from mmllm.dialogue import State, as_words, merge, step
 from mmllm.schema import Schema
 from mmllm.types import Filter

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from mmllm import weights
+from mmllm import backbones, weights
 from mmllm.errors import WeightsError
 
 
@@ -31,8 +31,8 @@ def carrier(tmp_path, monkeypatch):
 
 
 def register(monkeypatch, sha256, sources=("package:tinycarrier==1.0#tinycarrier/",)):
-    spec = weights.Weights("tiny", "lm", "none", tuple(sources), (("model.bin", sha256),))
-    monkeypatch.setitem(weights.WEIGHTS, "tiny", spec)
+    spec = backbones.Backbone("tiny", "lm", "none", tuple(sources), (("model.bin", sha256),))
+    monkeypatch.setitem(backbones.BACKBONES, "tiny", spec)
 
 
 def test_pull_once_then_offline_and_intact(carrier, monkeypatch):
@@ -70,5 +70,5 @@ def test_every_preset_names_known_weights():
     from mmllm import settings
 
     for preset in settings.PRESETS:
-        roles = {weights.spec(n).role for n in weights.of_preset(preset)}
+        roles = {backbones.spec(n).role for n in backbones.of_preset(preset)}
         assert {"text", "clip", "whisper", "lm"} <= roles

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmllm import catalog
+from mmllm.carriers import download_member
 from mmllm.errors import CatalogError
 from mmllm.types import AttributeValue, Item
-from mmllm.weights import download_member
 
 Interaction = tuple[str, str, float, int]
 GENRES_100K = [
