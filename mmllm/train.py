@@ -128,14 +128,11 @@ def run(
         setup = prepare(recipe, base)
         if stopped := _stages(setup, out, accelerator, progress, stop_after):
             return stopped
-        if accelerator.is_main_process:
-            found = _choose(setup, out)
-            if not recipe.refit:
-                return _finish(setup, out, file, found)
-            checkpoint.write_json(chosen, found)
-        accelerator.wait_for_everyone()
         if not recipe.refit:
-            return {}
+            return _finish(setup, out, file, _choose(setup, out)) if accelerator.is_main_process else {}
+        if accelerator.is_main_process:
+            checkpoint.write_json(chosen, _choose(setup, out))
+        accelerator.wait_for_everyone()  # the others read what the first has chosen
     found = json.loads(chosen.read_text())
     setup = prepare(recipe, base, refit_until=found["step"])
     if stopped := _stages(setup, out / REFIT, accelerator, progress, stop_after):
