@@ -66,7 +66,8 @@ def read(file: Path) -> tuple[list[Reading], list[Reading]]:
 
     JSON lines of text, words, wanted, left (what the rules leave to be searched for) and part, as `python -m eval words` writes them.
     """
-    learned, held = [], []
+    learned: list[Reading] = []
+    held: list[Reading] = []
     try:
         for line in file.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)

@@ -27,7 +27,7 @@ pairs of different kinds are nearer than that, and 57 % of the pairs of one kind
 # Words that claim nothing. What the request said is a claim, so "request", "asked" or "wanted" are not among them.
 FILLER = frozenset(
     words(
-        "item as so by also its their they he she picture shows look looks like close recommend recommended here there was were has "
+        "item as so by at also its their they he she picture shows look looks like close recommend recommended here there was were has "
         "have had but will can more most very both all well too then them what who when kind type category color colour "
         "recording word really just about and which that means made make nice lovely good great plus while"
     )

@@ -151,7 +151,8 @@ def validate(lm: LanguageModel, data: Material, recipe: Recipe) -> dict[str, Any
         passed.append(bool(reply) and check(reply, example.title, example.rows) == (reply, ""))
     found: dict[str, Any] = {"passed": round(float(np.mean(passed)), 4)} if passed else {}
     if recipe.explain.turns and data.validation:
-        scores, wanted = [], []
+        scores: list[float] = []
+        wanted: list[bool] = []
         for turn in data.validation:
             prefix, segments = wording.turn_prefix(lm, turn.text), [wording.word_segment(lm, w) for w in turn.words]
             scores += lm.score(prefix, segments, lora=WORDS).tolist()
