@@ -104,13 +104,15 @@ class Recommender:
         notes = [*encoded.notes, note] if note else list(encoded.notes)
         if len(found) < k:
             notes.append(say("only_some", query.lang, count=len(found)))
-        if lm_explanations and self.unworded:
+        if lm_explanations and self.unworded and query.lang == "en":
             notes.append(self.unworded)
         stages = (
             "encode",
             *(f"retrieve:{name}" for name in lists),
             f"rerank:{'lm' if not note else 'retriever'}",
-            "explain:lm" if lm_explanations else "explain",
+            f"explain:{'lm' if any(r.explanation.source == 'lm' for r in found) else 'template'}"
+            if lm_explanations
+            else "explain",
         )
         return Response(
             found,

@@ -141,7 +141,7 @@ def read_loss(lm: LanguageModel, turns: Sequence[Reading]) -> Tensor:
 
 
 def validate(lm: LanguageModel, data: Material, recipe: Recipe) -> dict[str, Any]:
-    """Rewordings of unseen examples that pass the check wholly; precision and recall of reading at the threshold of the best F1."""
+    """Rewordings of unseen examples that pass the check wholly; precision and recall of reading at the threshold of the best F2."""
     lm.model.eval()
     lm.forget_prefix()
     passed = []
@@ -163,15 +163,18 @@ def validate(lm: LanguageModel, data: Material, recipe: Recipe) -> dict[str, Any
 
 
 def threshold(scores: np.ndarray, wanted: np.ndarray) -> dict[str, Any]:
-    """The threshold [n] -> of the best F1, with precision and recall there and how often a wanted word stands above another (AUC)."""
-    best: dict[str, Any] = {"f1": -1.0}
+    """The threshold of the best F2 over scores [n], with precision and recall there, and how often a wanted word stands above another (AUC).
+
+    F2 = 5 P R / (4 P + R) counts recall more: a word that is lost is worse than one that is searched for in vain.
+    """
+    best: dict[str, Any] = {"f2": -1.0}
     for at in np.unique(scores):
         kept = scores >= at
         right = int((kept & wanted).sum())
-        precision, recall = right / max(1, int(kept.sum())), right / max(1, int(wanted.sum()))
-        f1 = 2 * precision * recall / max(1e-9, precision + recall)
-        if f1 > best["f1"]:
-            best = {"threshold": float(at), "precision": precision, "recall": recall, "f1": f1}
+        precision, recall = right / int(kept.sum()), right / max(1, int(wanted.sum()))
+        f2 = 5 * precision * recall / max(1e-9, 4 * precision + recall)
+        if f2 > best["f2"]:
+            best = {"threshold": float(at), "precision": precision, "recall": recall, "f2": f2}
     above = scores[wanted][:, None] - scores[~wanted][None, :]
     auc = float((above > 0).mean() + (above == 0).mean() / 2) if above.size else 0.0
     return {k: round(v, 4) for k, v in (best | {"auc": auc}).items()} | {"words": len(scores), "wanted": int(wanted.sum())}
