@@ -8,8 +8,8 @@ export HF_HUB_OFFLINE ?= 1
 export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
-.PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-page bench-encode eval-encoders eval clean
-.PHONY: eval-ml100k train-general eval-general movies train-movies eval-movies eval-simulator
+.PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-page bench-encode eval-encoders eval clean general
+.PHONY: eval-ml100k train-general train-words eval-general movies train-movies eval-movies eval-simulator
 
 setup: $(VENV)/.installed
 
@@ -85,12 +85,21 @@ eval-ml100k: eval weights
 
 # adapters/general from nothing: catalogs out of packages (needs apt and npm), their indexes, about 40 minutes of training on two cores.
 GENERAL := catalogs/general
-train-general: stamps
+general: weights
 	test -f $(GENERAL)/emoji/catalog.jsonl || $(BIN)/mmllm data import emoji --style noto -o $(GENERAL)/emoji
 	test -f $(GENERAL)/openclipart/catalog.jsonl || $(BIN)/mmllm data import openclipart -o $(GENERAL)/openclipart
 	$(BIN)/mmllm index build $(GENERAL)/emoji --out index/general/emoji
 	$(BIN)/mmllm index build $(GENERAL)/openclipart --out index/general/openclipart
+
+train-general: stamps general
 	$(BIN)/mmllm train adapters/general/recipe.toml -o adapters/general
+
+# adapters/words: about 15 minutes of training on one core. Turns of people are read out of DIALOGUES (ReDial's validation part), by labels of ours.
+DIALOGUES ?= ../shared/data/dialogues/redial_valid.jsonl
+train-words: general movies
+	mkdir -p catalogs/words
+	$(BIN)/python -m eval words index/movies $(DIALOGUES) eval/labels/words_redial_train.jsonl -o catalogs/words/read.jsonl --dev eval/labels/slots_redial.jsonl --dev eval/labels/slots_redial_next.jsonl
+	$(BIN)/mmllm train adapters/words/recipe.toml -o adapters/words
 
 # adapters/movies and its bench: MOVIELENS is a folder of ml-latest-small, with posters and descriptions where there are some.
 MOVIELENS ?= ../shared/data/movielens_small

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eval import commands_catalog, commands_rank, commands_talk, record, slots
+from eval import commands_catalog, commands_rank, commands_talk, reading_examples, record, slots
 from eval.ranking import compare
 from mmllm.errors import MmllmError
 from mmllm.terminal import guarded
@@ -25,6 +25,7 @@ for command in (
 ):
     app.command()(command)
 app.command(name="slots")(guarded(slots.command))
+app.command(name="words")(guarded(reading_examples.command))
 
 
 @app.command()

@@ -93,15 +93,21 @@ def explanations(
     index: Annotated[Path, typer.Argument(help="An index.")],
     out: Annotated[Path, typer.Option(help="The JSON to write.")],
     count: Annotated[int, typer.Option(help="How many recommendations.")] = 200,
+    words: Annotated[str, typer.Option(help="A folder of an adapter for words; shipped, or none.")] = "shipped",
+    texts: Annotated[Path | None, typer.Option(help="Write the reasons, a line each, to be read.")] = None,
 ) -> None:
     """Claims borne out by the catalog, share of templates, and whether removing what is cited lowers the score."""
     from eval import explanations as e
     from mmllm.recommend import Recommender
 
-    recommender = Recommender.load(index)
-    found = e.summary(e.judge(recommender, count=count))
+    recommender = Recommender.load(index, words={"shipped": True, "none": False}.get(words, words))
+    judged = e.judge(recommender, count=count)
+    found = e.summary(judged)
     recommender.close()
     about = {"dataset": Path(recommender.store.manifest.catalog).name, "lm_weight": recommender.reranker.weight, "seed": SEED}
+    about |= {"words": recommender.words.name if recommender.words else recommender.unworded}
+    if texts is not None:
+        texts.write_text("".join(f"{j.source}: {j.text}\n" for j in judged), encoding="utf-8")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(about | found | machine(("torch", "transformers")), indent=1))
     typer.echo(json.dumps({k: v for k, v in found.items() if k != "unsupported"}, indent=1))

@@ -9,6 +9,7 @@ unchanged others, as the retriever and the reranker do it. A cited picture is ta
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,6 @@ import torch
 from mmllm import catalog
 from mmllm.catalog import as_text
 from mmllm.derive import fuse_all
-from mmllm.explain import explain
 from mmllm.lexical import searchable, words
 from mmllm.recommend import Recommender
 from mmllm.requests import make
@@ -40,7 +40,10 @@ PLAIN = frozenset(PLAIN_WORDS.split())
 
 @dataclass(frozen=True)
 class Judged:
-    """One explanation: its claims, those that the catalog does not bear out, who worded it, the item's score with and without what it cites."""
+    """One explanation: its claims, those that the catalog does not bear out, who worded it, the item's score with and without what it cites.
+
+    `seconds` is what the wording took.
+    """
 
     text: str
     source: str
@@ -48,6 +51,7 @@ class Judged:
     unsupported: tuple[str, ...]
     whole: float | None
     without: float | None
+    seconds: float = 0.0
 
 
 def judge(recommender: Recommender, *, count: int) -> list[Judged]:
@@ -57,13 +61,16 @@ def judge(recommender: Recommender, *, count: int) -> list[Judged]:
         query = Query(text=request.text)
         found = recommender.recommend(query, k=recommender.encoders.preset.text_candidates)
         best = found.recommendations[0]
-        best = replace(best, explanation=explain(best.title, best.explanation.evidence, recommender.reranker.lm))
+        started = time.perf_counter()
+        best = recommender.reworded(best)
+        seconds = time.perf_counter() - started
         payload = recommender.store.payloads[recommender.store.row[best.id]]
         claims = _claims(best)
         known = _words(_written(payload, request.text, best))
         unsupported = tuple(c for c in claims if not _folded(c) <= known)
-        scores = _removal(recommender, query, best)
-        out.append(Judged(best.explanation.text, best.explanation.source, claims, unsupported, *(scores or (None, None))))
+        whole, without = _removal(recommender, query, best) or (None, None)
+        told = best.explanation
+        out.append(Judged(told.text, told.source, claims, unsupported, whole, without, seconds))
     return out
 
 
@@ -76,6 +83,8 @@ def summary(judged: Sequence[Judged]) -> dict[str, Any]:
         "recommendations": len(judged),
         "claims": claims,
         "claims_supported": round(1 - sum(len(j.unsupported) for j in judged) / max(1, claims), 5),
+        "seconds_of_a_reason": round(float(np.median([j.seconds for j in judged])), 3),
+        "words_of_a_reason": round(float(np.mean([len(j.text.split()) for j in judged if j.source == "lm"] or [0])), 2),
         "worded_by_template": round(float(np.mean([j.source == "template" for j in judged])), 5),
         "cite_something_removable": len(removed),
         "removal_lowers_the_score": round(lower / max(1, len(removed)), 5),

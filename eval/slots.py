@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,16 +19,17 @@ import typer
 from eval import metrics
 from eval.dialogues import TEST, VALIDATION, Dialogue, parts, read
 from eval.machine import machine
-from mmllm import settings
+from mmllm import settings, wording
 from mmllm.dialogue import State, Turn
 from mmllm.encoders import Encoders
 from mmllm.errors import MmllmError
 from mmllm.explain import template
 from mmllm.lexical import words
+from mmllm.lm import LanguageModel
 from mmllm.schema import NEAR, Schema, by_meaning
 from mmllm.store import Store
 from mmllm.types import Explanation, Filter, Recommendation, Response
-from mmllm.understand import GENERIC, understand
+from mmllm.understand import GENERIC, Reader, understand
 
 ITEMS = ("liked", "disliked", "known", "similar", "wanted")
 CHECKED = (*ITEMS, "filters", "avoid")
@@ -136,17 +138,54 @@ def _by_kind(some: Iterable[Slot]) -> dict[str, int]:
 
 
 def measure(
-    dialogues: Sequence[Dialogue], labelled: Mapping[Key, frozenset[Slot]], schema: Schema, ids: Sequence[str]
+    dialogues: Sequence[Dialogue],
+    labelled: Mapping[Key, frozenset[Slot]],
+    schema: Schema,
+    ids: Sequence[str],
+    reader: Reader | None = None,
 ) -> tuple[list[Counts], list[tuple[str, frozenset[Slot], frozenset[Slot]]]]:
     """Counts per labelled turn; and each turn's text with the slots that were read wrongly and those that were missed, to be looked at."""
     by_id = {d.id: d for d in dialogues}
     counted, seen = [], []
     for (id_, number), wanted in labelled.items():
         text = by_id[id_].turns[number][1]
-        read = slots(understand(text, schema, state_before(by_id[id_], number, schema, ids)), schema)
+        read = slots(understand(text, schema, state_before(by_id[id_], number, schema, ids), reader), schema)
         counted.append(count(read, wanted))
         seen.append((text, read - wanted, wanted - read))
     return counted, seen
+
+
+@dataclass
+class Asked:
+    """How often a reader was asked, for how many words, how many of them it kept, and how long it took."""
+
+    words: int = 0
+    kept: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def of(self, reader: Reader) -> Reader:
+        """The same reader, counted."""
+
+        def counted(text: str, words: Sequence[str]) -> Sequence[bool]:
+            started = time.perf_counter()
+            found = reader(text, words)
+            self.seconds.append(time.perf_counter() - started)
+            self.words, self.kept = self.words + len(found), self.kept + sum(found)
+            return found
+
+        return counted
+
+    @property
+    def median(self) -> float:
+        """Seconds that a turn waited."""
+        return round(float(np.median(self.seconds)), 4) if self.seconds else 0.0
+
+
+def open_schema(store: Store) -> Schema:
+    """The schema of an index, with its text encoder's sense of words."""
+    encoders = Encoders(settings.preset(store.manifest.preset), heads=store.heads)
+    name = encoders.preset.text
+    return Schema.of(store.items, near=by_meaning(encoders.text.encode, NEAR[name]) if name in NEAR else None)
 
 
 def check(labelled: Mapping[Key, frozenset[Slot]], order: Sequence[Key], start: int) -> None:
@@ -186,19 +225,26 @@ def command(
     after: Annotated[int, typer.Option(help="Leave out the first dialogues of the file: those that rules were made by.")] = 0,
     start: Annotated[int, typer.Option(help="The place in the order at which the labels begin.")] = 0,
     note: Annotated[str, typer.Option(help="Words to keep with the figures: held out, or after looking.")] = "",
+    words: Annotated[Path | None, typer.Option(help="An adapter for words that reads; by rules alone without it.")] = None,
     show: Annotated[bool, typer.Option(help="Print the turns that were read wrongly.")] = False,
 ) -> None:
     """Read labelled turns of seekers and compare slots: precision and recall by kind."""
     store = Store(index)
     ids = tuple(i.id for i in store.items)
-    encoders = Encoders(settings.preset(store.manifest.preset), heads=store.heads)
-    name = encoders.preset.text
-    schema = Schema.of(store.items, near=by_meaning(encoders.text.encode, NEAR[name]) if name in NEAR else None)
+    schema = open_schema(store)
+    preset = settings.preset(store.manifest.preset)
+    lm = LanguageModel.load(preset.lm) if words is not None else None
+    reader, counts = None, Asked()
+    if lm is not None and words is not None:
+        config, _ = wording.attach(lm, words)
+        if config is None or config.threshold is None:
+            raise MmllmError(f"{words} was not trained to read", expected="an adapter for words with a threshold")
+        reader = counts.of(wording.Reader(lm, config.threshold))
     dialogues = read(file, ids, missing=True)
     labelled = labels(labels_file)
     order = sample(dialogues, after=after)
     check(labelled, order, start)
-    counted, seen = measure(dialogues, labelled, schema, ids)
+    counted, seen = measure(dialogues, labelled, schema, ids, reader)
     found = rows(counted)
     result = {
         "dataset": file.name,
@@ -209,8 +255,12 @@ def command(
         "turns": len(labelled),
         "slots": found,
     }
+    if reader is not None and words is not None:
+        weight = hashlib.sha256((words / "adapter" / "adapter_model.safetensors").read_bytes()).hexdigest()[:16]
+        asked = {"turns": len(counts.seconds), "words": counts.words, "kept": counts.kept}
+        result["reader"] = {"adapter": words.name, "weights": weight, **asked, "median_seconds": counts.median}
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result | machine(("mmllm", "numpy"), [name]), indent=1) + "\n")
+    out.write_text(json.dumps(result | machine(("mmllm", "numpy"), [preset.text]), indent=1) + "\n")
     for kind, row in found.items():
         typer.echo(f"{kind}: " + ", ".join(f"{k} {v}" for k, v in row.items()))
     for text, wrong, missed in seen if show else ():

@@ -81,3 +81,22 @@ def _asks(part: str) -> bool:
         return False  # "so funny" is said of what was named
     said = part[found.end() :] if (found := OPENING.match(part)) else part
     return bool(not said or ASKS.match(said) or not TELLS.match(said))
+
+
+PEOPLE = re.compile(
+    r"\b(?:i|im|you|u|we|us|he|she|him|her|his|they|them|it|its|this|that|those|these|me|my|our|your)\b(?! (?:is|are|looks?|has|have|can)\b)"
+)
+LONG = 8
+"""Words in the longest plain request."""
+
+
+def plain(text: str) -> bool:
+    """True where a turn is one request and nothing else: one short clause in which, behind what a request begins with, nobody stands.
+
+    >>> plain("I am looking for an animal with a pouch, please"), plain("I watched it with my brother")
+    (True, False)
+    """
+    low = text.lower()
+    parts = [part for part in CUT.split(low) if re.search(r"\w", part)]
+    rest = LEAD.sub(" ", OPENING.sub("", low), count=1)
+    return len(parts) <= 1 and len(rest.split()) <= LONG and not PEOPLE.search(rest)

@@ -6,7 +6,7 @@ about with items shown all the same, and nothing that was shown, refused or know
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,16 +15,16 @@ from mmllm.catalog import resolve_filters, title_in
 from mmllm.dialogue import QUIET, Question, State, Turn, filter_values, step, where
 from mmllm.errors import QueryError
 from mmllm.explain import explain
+from mmllm.lexical import words as stems
 from mmllm.media import load_audio
 from mmllm.parts import MARKS, Part, without
 from mmllm.profile import Profile
 from mmllm.recommend import Recommender
-from mmllm.retrieve import words as stems
 from mmllm.speech import Heard
 from mmllm.talk import remaining
 from mmllm.texts import language, say
 from mmllm.types import Filter, Query, Recommendation, Response
-from mmllm.understand import understand
+from mmllm.understand import Reader, understand
 
 MATCHES = {"all-minilm-l6-v2": 0.4}
 """Below this cosine of the best text, and without shared words, nothing matches; for an encoder that is not named, shared words decide."""
@@ -65,7 +65,8 @@ class Conversation:
         now = replace(self.state, lang=lang or language(said, self.state.lang))
         # "Like this" beside a picture means the picture.
         before = replace(now, last=None, focus="") if image is not None else now
-        turn = understand(said, schema, before) if said else Turn("ask")
+        read: list[str] = []
+        turn = understand(said, schema, before, self._noted(read)) if said else Turn("ask")
         if (image is not None or sound) and (turn.act in QUIET or turn.act in ("more", "again")):
             turn = Turn("ask", words=said if turn.act != "hello" else "")
         if where:
@@ -74,7 +75,18 @@ class Conversation:
         response = self._take(turn, step(now, turn, image=image, sound=keeps))
         if heard is not None and response.transcript is None:
             response = replace(response, transcript=heard.transcript)
-        return response
+        return replace(response, stages=("understand:lm", *response.stages)) if read else response
+
+    def _noted(self, read: list[str]) -> Reader | None:
+        """The recommender's reader, if it has one; what it was asked about is written into `read`."""
+        reader = self.recommender.reader
+
+        def noted(text: str, words: Sequence[str]) -> Sequence[bool]:
+            assert reader is not None
+            read.extend(words)
+            return reader(text, words)
+
+        return noted if reader is not None else None
 
     def more_like(self, id_: str) -> Response:
         """Items like this one, within what else was asked for."""
@@ -259,10 +271,8 @@ class Conversation:
         yield from talk.closing(response)
 
     def explained(self, recommendation: Recommendation, lang: str = "en") -> Recommendation:
-        """The same item with its reason put to the LM, whose words are checked in English alone: in Chinese the template speaks."""
-        rows = recommendation.explanation.evidence
-        words = explain(title_in(recommendation.item, lang), rows, self.recommender.reranker.lm, lang)
-        return replace(recommendation, explanation=words)
+        """The same item with its reason put to the LM, see `Recommender.reworded`."""
+        return self.recommender.reworded(recommendation, lang)
 
 
 def _in(lang: str, response: Response) -> Response:

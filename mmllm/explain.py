@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 
 from mmllm import prompting
 from mmllm.catalog import NAMES, as_text, title_in
-from mmllm.lm import LanguageModel
-from mmllm.retrieve import EncodedQuery, words
+from mmllm.lexical import words
+from mmllm.lm import WORDS, LanguageModel
+from mmllm.retrieve import EncodedQuery
 from mmllm.store import Payload, Store
 from mmllm.texts import say
 from mmllm.types import Evidence, Explanation, Query, Ranked
@@ -26,7 +28,7 @@ pairs of different kinds are nearer than that, and 57 % of the pairs of one kind
 # Words that claim nothing. What the request said is a claim, so "request", "asked" or "wanted" are not among them.
 FILLER = frozenset(
     words(
-        "item as so also its their they he she picture shows look looks like close recommend recommended here there was were has "
+        "item as so by at also its their they he she picture shows look looks like close recommend recommended here there was were has "
         "have had but will can more most very both all well too then them what who when kind type category color colour "
         "recording word really just about and which that means made make nice lovely good great plus while"
     )
@@ -204,25 +206,70 @@ def template(title: str, rows: Sequence[Evidence], lang: str = "en") -> str:
     return say("reason", lang, title=title, reasons=listed)
 
 
+TOKENS = 48
+"""How long the LM may speak."""
+TOLD = 4
+"""How many rows the LM is asked to reword."""
+
+
+def telling(title: str, rows: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """The rows that are put to the LM: what meets the request, then what else the catalog says, an attribute once; not what the title says."""
+    named = set(words(title))
+    rows = [e for e in rows if line(e) and (e.kind not in ("attribute", "fact") or set(words(e.value)) - named)]
+    met = [e for e in rows if e.kind not in ("fact", *SIMILARITIES)]
+    near = [e for e in rows if e.kind in SIMILARITIES and (not met or e.name != "your words")]
+    told = {e.name for e in met if e.kind == "attribute"}
+    rest = [e for e in rows if e.kind == "fact" and e.name not in told]
+    return tuple([*met, *near, *rest][:TOLD])
+
+
+SIMILARITIES = ("picture", "meaning", "sound")
+
+
+def line(e: Evidence) -> str:
+    """One row as the LM reads it; nothing where words could not carry it."""
+    if e.kind in ("attribute", "fact") and e.name != NAMES:
+        return f"its {said_name(e.name)} {verb(e.name)} {e.value}"
+    if e.kind == "words" and e.name == "text":
+        return f'its description says "{e.value}"'
+    patterns = {
+        "transcript": 'its recording says "{value}"',
+        "caption": "its picture seems to show {value}",
+        "neighbour": "it is close to {value}, which you liked",
+        "similar": "it is like {value}, which you asked about",
+        "people": "people who liked {value} liked it too",
+        "picture": "its picture is close to {name}",
+        "meaning": "its description is close in meaning to {name}",
+        "sound": "its sound is close to {name}",
+    }
+    return patterns[e.kind].format(name=e.name, value=e.value) if e.kind in patterns else ""
+
+
+def said_name(name: str) -> str:
+    """An attribute's name in a sentence."""
+    return name.replace("_", " ")
+
+
+def verb(name: str) -> str:
+    """ "is", or "are" for an attribute such as "tags"."""
+    return "are" if name.endswith("s") and not name.endswith("ss") else "is"
+
+
 def facts(rows: Iterable[Evidence]) -> str:
     """Evidence as the LM reads it."""
-    lines = []
-    for e in rows:
-        if e.kind in ("attribute", "fact") and e.name != NAMES:
-            lines.append(f"its {e.name} is {e.value}")
-        elif e.kind == "words" and e.name == "text":
-            lines.append(f'its description says "{e.value}"')
-        elif e.kind == "transcript":
-            lines.append(f'its recording says "{e.value}"')
-        elif e.kind == "caption":
-            lines.append(f"its picture seems to show {e.value}")
-        elif e.kind == "neighbour":
-            lines.append(f"it is close to {e.value}, which you liked")
-        elif e.kind == "similar":
-            lines.append(f"it is like {e.value}, which you asked about")
-        elif e.kind == "people":
-            lines.append(f"people who liked {e.value} liked it too")
-    return "; ".join(lines)
+    return "; ".join(told for e in rows if (told := line(e)))
+
+
+SAYS = {
+    "words": "description says",
+    "transcript": "recording says",
+    "caption": "seems",
+    "neighbour": "liked",
+    "people": "people liked",
+    "similar": "asked",
+    "meaning": "description meaning",
+}
+"""What a row of a kind lets a sentence say beside its value, where that is not its name."""
 
 
 def supported(sentence: str, title: str, rows: Sequence[Evidence]) -> list[str]:
@@ -237,11 +284,7 @@ def supported(sentence: str, title: str, rows: Sequence[Evidence]) -> list[str]:
     for e in rows:
         if e.kind != "modality":
             # "title" is no fact of a match in the title: "its title is fruit" would pass.
-            name = (
-                {"words": "description", "caption": "seems", "people": "people liked", "similar": "asked"}.get(e.kind, e.name)
-                if e.name != "title"
-                else ""
-            )
+            name = SAYS.get(e.kind, e.name) if e.name != "title" else ""
             known |= set(words(e.value)) | set(words(name))
     return [w for w in words(sentence) if w not in known]
 
@@ -252,6 +295,9 @@ NEGATION = re.compile(r"\b(?:not|no|never|without|isn't|doesn't|don't|neither)\b
 def check(text: str, title: str, rows: Sequence[Evidence]) -> tuple[str, str]:
     """(what is left of the text, why something was dropped). A denial is dropped too: evidence rows state, they never deny."""
     kept, reasons = [], []
+    near = words("picture") if any(e.kind == "picture" for e in rows) else []  # then that it is close is a reason
+    # What the catalog says in several words may hold a "no" of its own: "No Country for Old Men".
+    verbatim = [title, *(e.value for e in rows if " " in e.value)]
     # A title may end in "!": it is held as one sign while the text is cut into sentences.
     for held in re.split(r"(?<=[.!?])\s+", text.strip().replace(title, "\ue000")):
         sentence = held.replace("\ue000", title)
@@ -260,9 +306,9 @@ def check(text: str, title: str, rows: Sequence[Evidence]) -> tuple[str, str]:
         unknown = supported(sentence, title, rows)
         if unknown:
             reasons.append(f"not in the evidence: {', '.join(unknown[:4])}")
-        elif NEGATION.search(sentence):
+        elif NEGATION.search(reduce(lambda text, value: text.replace(value, " "), verbatim, sentence)):
             reasons.append("a denial that no evidence row makes")
-        elif len([w for w in words(sentence) if w not in FILLER and w not in words(title)]) == 0:
+        elif not [w for w in words(sentence) if (w not in FILLER or w in near) and w not in words(title)]:
             reasons.append("a sentence that gives no reason")
         else:
             kept.append(sentence.strip())
@@ -274,7 +320,7 @@ def explain(title: str, rows: tuple[Evidence, ...], lm: LanguageModel | None = N
 
     The check reads English words: in another language the template speaks.
     """
-    said = facts(rows)
+    said = facts(telling(title, rows))
     if lm is None:
         return Explanation(template(title, rows, lang), "template", rows, "the language model was not asked")
     if lang != "en":
@@ -283,8 +329,8 @@ def explain(title: str, rows: tuple[Evidence, ...], lm: LanguageModel | None = N
         )
     if not said:
         return Explanation(template(title, rows), "template", rows, "no evidence that words could carry")
-    prompt = prompting.load("explain").render(title=title, facts=said)
-    reply = lm.generate(prompt, max_new_tokens=40, stop=("\n",))
+    prompt = prompting.load("reword" if WORDS in lm.loras else "explain").render(title=title, facts=said)
+    reply = lm.generate(prompt, max_new_tokens=TOKENS, stop=("\n",))
     kept, reasons = check(reply, title, rows)
     if kept:
         return Explanation(kept, "lm", rows, reasons)

@@ -20,11 +20,13 @@ from torch import Tensor
 from mmllm import settings, weights
 from mmllm.errors import AdapterError, WeightsError
 
+RANKING, WORDS = "default", "words"
+"""The two LoRAs that can be on: one ranks, the other rewords and reads. None but the one asked for is at work in a pass."""
 SEGMENT_TOKENS_PER_PASS = 1024  # bounds the memory of one packed pass; more candidates run in further passes
 
 
 class LanguageModel:
-    """A transformers causal LM in float32 with its tokenizer. Calls are serialised by a lock: it holds one prefix cache."""
+    """A transformers causal LM in float32 with its tokenizer. Calls are serialised by a lock: it holds one prefix cache per LoRA."""
 
     def __init__(self, model: Any, tokenizer: Any, *, name: str = "lm", fingerprint: str = "") -> None:
         self.model, self.tokenizer, self.name, self.fingerprint = model.eval(), tokenizer, name, fingerprint
@@ -33,8 +35,8 @@ class LanguageModel:
         self._table = model.get_input_embeddings()
         self.soft_norm = float(self._table.weight.detach().norm(dim=-1).mean())
         self.yes, self.no = self._answer("yes"), self._answer("no")
-        self._prefix: Tensor | None = None  # [P, H], what `_cache` holds
-        self._cache: Any = None
+        self._prefixes: dict[str, Tensor] = {}  # LoRA -> [P, H], what its cache holds
+        self._caches: dict[str, Any] = {}
         self.prefix_reused = 0
         """How many prefix positions the last scoring call took from the cache."""
 
@@ -67,8 +69,8 @@ class LanguageModel:
 
     # ---- packed scoring ----------------------------------------------------------------------------------------------
 
-    def score(self, prefix: Tensor, segments: Sequence[Tensor]) -> Tensor:
-        """Scores [N] of segments [L_i, H] after a shared prefix [P, H]; the prefix's cache is kept for the next call.
+    def score(self, prefix: Tensor, segments: Sequence[Tensor], *, lora: str = RANKING) -> Tensor:
+        """Scores [N] of segments [L_i, H] after a shared prefix [P, H]; the prefix's cache is kept for the next call with this LoRA.
 
         What all segments begin with ("Item:") stands at the same positions behind the same prefix: it is computed once, as part of it.
         """
@@ -76,21 +78,21 @@ class LanguageModel:
             return torch.zeros(0)
         common = _common(segments)
         prefix, segments = torch.cat([prefix, segments[0][:common]]), [s[common:] for s in segments]
-        with self.lock, torch.inference_mode():
-            self._ensure_prefix(prefix)
+        with self.lock, torch.inference_mode(), self._only(lora):
+            cache = self._ensure_prefix(prefix, lora)
             scores: list[Tensor] = []
             for group in _groups(segments, SEGMENT_TOKENS_PER_PASS):
-                scores.append(self._score_group(len(prefix), group))
+                scores.append(self._score_group(len(prefix), group, cache))
             return torch.cat(scores)
 
-    def _score_group(self, prefix: int, segments: Sequence[Tensor]) -> Tensor:
+    def _score_group(self, prefix: int, segments: Sequence[Tensor], cache: Any) -> Tensor:
         lengths = torch.tensor([len(s) for s in segments])
         owner = torch.repeat_interleave(torch.arange(len(segments)), lengths)
         offset = torch.cat([torch.arange(n) for n in lengths.tolist()])
         allowed = (owner[:, None] == owner[None, :]) & (offset[:, None] >= offset[None, :])
         allowed = torch.cat([torch.ones(len(owner), prefix, dtype=torch.bool), allowed], dim=1)
-        hidden = self._hidden(torch.cat(list(segments)), allowed, offset + prefix, self._cache)
-        self._crop(prefix)
+        hidden = self._hidden(torch.cat(list(segments)), allowed, offset + prefix, cache)
+        _crop(cache, prefix)
         readouts = hidden[lengths.cumsum(0) - 1]
         return self._yes_minus_no(readouts)
 
@@ -120,9 +122,13 @@ class LanguageModel:
         ).last_hidden_state
         return [self._yes_minus_no(h[p[3].to(device)]) for h, p in zip(hidden, packs, strict=True)]
 
-    def logits(self, embeds: Tensor) -> Tensor:
-        """Next-token logits [B, T, V] of embeddings [B, T, H], causal, with gradients; for a loss of language."""
+    def logits(self, embeds: Tensor, at: Tensor | None = None) -> Tensor:
+        """Next-token logits [B, T, V] of embeddings [B, T, H], causal, with gradients; for a loss of language.
+
+        With a mask `at` [B, T], those of its n places alone [n, V]: the vocabulary is most of the work of short texts.
+        """
         hidden = self._decoder()(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        hidden = hidden if at is None else hidden[at]
         logits: Tensor = self.model.get_output_embeddings()(hidden)
         return logits
 
@@ -153,42 +159,38 @@ class LanguageModel:
         )
         return out.last_hidden_state[0]
 
-    def _ensure_prefix(self, prefix: Tensor) -> None:
-        """Bring the cache to exactly this prefix, computing only what differs from the last one."""
+    def _ensure_prefix(self, prefix: Tensor, lora: str) -> Any:
+        """This LoRA's cache, brought to exactly this prefix, computing only what differs from the last one."""
         shared = 0
-        if self._prefix is not None and self._cache is not None:
-            n = min(len(prefix), len(self._prefix))
-            differs = (prefix[:n] != self._prefix[:n]).any(dim=1)
+        cache, kept = self._caches.get(lora), self._prefixes.pop(lora, None)  # not valid again until the pass below has succeeded
+        if kept is not None:
+            n = min(len(prefix), len(kept))
+            differs = (prefix[:n] != kept[:n]).any(dim=1)
             shared = int(differs.int().argmax()) if bool(differs.any()) else n
         if shared == 0:
             from transformers import DynamicCache
 
-            self._cache = DynamicCache()
+            cache = self._caches[lora] = DynamicCache()
         else:
-            self._crop(shared)
-        self._prefix = None  # not valid again until the pass below has succeeded
+            _crop(cache, shared)
         if shared < len(prefix):
-            self._hidden(prefix[shared:], self._causal(shared, len(prefix)), torch.arange(shared, len(prefix)), self._cache)
-        self._prefix = prefix.clone()
+            self._hidden(prefix[shared:], self._causal(shared, len(prefix)), torch.arange(shared, len(prefix)), cache)
+        self._prefixes[lora] = prefix.clone()
         self.prefix_reused = shared
+        return cache
 
     @staticmethod
     def _causal(start: int, end: int) -> Tensor:
         return torch.arange(end)[None, :] <= torch.arange(start, end)[:, None]
 
-    def _crop(self, length: int) -> None:
-        extra = self._cache.get_seq_length() - length
-        if extra > 0:
-            self._cache.crop(-extra)  # transformers 5 takes how many to remove, as a negative number
-
     def forget_prefix(self) -> None:
-        """Drop the kept prefix cache (after the weights change)."""
-        self._prefix = self._cache = None
+        """Drop the kept prefix caches (after the weights change)."""
+        self._prefixes, self._caches = {}, {}
 
     def score_separately(self, prefix: Tensor, segments: Sequence[Tensor]) -> Tensor:
         """The same scores from one whole prompt per candidate, nothing cached; the yardstick of tests and benchmarks."""
         scores = []
-        with self.lock, torch.inference_mode():
+        with self.lock, torch.inference_mode(), self._only(RANKING):
             for segment in segments:
                 whole = torch.cat([prefix, segment])
                 hidden = self._hidden(whole, None, torch.arange(len(whole)), None)
@@ -200,7 +202,7 @@ class LanguageModel:
     def stream(self, prompt: str, *, max_new_tokens: int = 64, stop: Sequence[str] = ()) -> Iterator[str]:
         """Greedy decoding, yielding pieces of text as they come; ends at the end-of-turn token or a stop string.
 
-        A LoRA is left out: those that are trained here learn to rank, and would say "yes".
+        It is the LoRA for words that speaks, or the base model: one that ranks would say "yes".
         """
         from transformers import DynamicCache
 
@@ -212,7 +214,7 @@ class LanguageModel:
             made: list[int] = []
             shown = ""
             for _ in range(max_new_tokens):
-                with self.lock, self._base():  # taken per token, so that a scoring turn need not wait for the whole reply
+                with self.lock, self._only(WORDS):  # taken per token, so that a scoring turn need not wait for the whole reply
                     positions = torch.arange(position, position + len(embeds))
                     causal = self._causal(position, position + len(embeds)) if len(embeds) > 1 else None
                     hidden = self._hidden(embeds, causal, positions, cache)
@@ -233,9 +235,14 @@ class LanguageModel:
                 shown = text
 
     @contextmanager
-    def _base(self) -> Iterator[None]:
-        """Without the LoRA, if there is one."""
-        if hasattr(self.model, "peft_config"):
+    def _only(self, lora: str) -> Iterator[None]:
+        """This LoRA and no other; the base model where it is not on."""
+        loras = self.loras
+        if lora in loras:
+            if self.model.active_adapter != lora:
+                self.model.set_adapter(lora)
+            yield
+        elif loras:
             with self.model.disable_adapter():
                 yield
         else:
@@ -251,34 +258,63 @@ class LanguageModel:
 
     # ---- LoRA --------------------------------------------------------------------------------------------------------
 
-    def attach_lora(self, folder: Path) -> None:
-        """Put a PEFT adapter on; the folder is plain PEFT."""
+    @property
+    def loras(self) -> tuple[str, ...]:
+        """Those that are on, of RANKING and WORDS."""
+        return tuple(getattr(self.model, "peft_config", ()))
+
+    def attach_lora(self, folder: Path, *, name: str = RANKING) -> None:
+        """Put a PEFT adapter on; the folder is plain PEFT. One that ranks and one for words can be on together."""
         from peft import PeftModel
 
-        if hasattr(self.model, "peft_config"):
-            raise AdapterError("a LoRA adapter is attached already", do="detach it first")
+        self._refuse(name)
         with self.lock:
-            self.model = PeftModel.from_pretrained(self.model, str(folder)).eval()
+            if self.loras:
+                self.model.load_adapter(str(folder), adapter_name=name)
+            else:
+                self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=name)
+            self.model.eval()
             self.forget_prefix()
 
-    def new_lora(self, *, rank: int = 8, targets: Sequence[str] = ("q_proj", "v_proj"), seed: int = 0) -> None:
-        """Put a fresh LoRA on (B = 0, so that nothing changes until it is trained)."""
+    def new_lora(
+        self,
+        *,
+        rank: int = 8,
+        targets: Sequence[str] = ("q_proj", "v_proj"),
+        seed: int = 0,
+        name: str = RANKING,
+        last: int | None = None,
+    ) -> None:
+        """Put a fresh LoRA on, to be trained alone (B = 0, so that nothing changes until it is); on all layers, or the `last` so many."""
         from peft import LoraConfig, get_peft_model
 
-        if hasattr(self.model, "peft_config"):
-            raise AdapterError("a LoRA adapter is attached already", do="detach it first")
+        self._refuse(*self.loras)
         with self.lock, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(targets), task_type="CAUSAL_LM")
-            self.model = get_peft_model(self.model, config).eval()
+            count = self.model.config.num_hidden_layers
+            layers = None if last is None or last >= count else list(range(count - last, count))
+            config = LoraConfig(
+                r=rank, lora_alpha=2 * rank, target_modules=list(targets), layers_to_transform=layers, task_type="CAUSAL_LM"
+            )
+            self.model = get_peft_model(self.model, config, adapter_name=name).eval()
             self.forget_prefix()
 
+    def _refuse(self, *names: str) -> None:
+        if on := set(names) & set(self.loras):
+            raise AdapterError(f"a LoRA adapter is attached already ({', '.join(sorted(on))})", do="detach it first")
+
     def detach_lora(self) -> None:
-        """Take the adapter off; the base model is left as it was."""
+        """Take every LoRA off; the base model is left as it was."""
         with self.lock:
-            if hasattr(self.model, "peft_config"):
+            if self.loras:
                 self.model = self.model.unload()
             self.forget_prefix()
+
+
+def _crop(cache: Any, length: int) -> None:
+    extra = cache.get_seq_length() - length
+    if extra > 0:
+        cache.crop(-extra)  # transformers 5 takes how many to remove, as a negative number
 
 
 def _pack(prefix: Tensor, segments: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -13,6 +13,7 @@ from mmllm.errors import MmllmError
 from mmllm.fusion import KINDS
 from mmllm.match import MatchSettings
 from mmllm.objectives import AlignSettings
+from mmllm.reword import ExplainSettings
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Recipe:
     (`mmllm.interactions.SPLITS`). With `indexes`, it learns from requests made from the items of these, and is validated on made requests.
     inputs: what the fusion reads, of text, image, audio, collaborative. noise: of those, which are replaced by noise of the same moments, to
     ask whether they matter. A stage is left out where its count is 0: `align.steps`, `match.epochs`, `steps`.
+    `explain.steps` makes an adapter for words instead (`mmllm.words_stage`), from the items of `indexes`.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Recipe:
     """Weight of saying items' titles from their soft tokens while ranking is learned."""
     match: MatchSettings = field(default_factory=MatchSettings)
     align: AlignSettings = field(default_factory=AlignSettings)
+    explain: ExplainSettings = field(default_factory=ExplainSettings)
 
     @classmethod
     def read(cls, file: Path) -> Recipe:
@@ -72,7 +75,7 @@ class Recipe:
             row = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise MmllmError(f"{file} cannot be read as a recipe: {error}", expected="TOML") from None
-        tables = {"lists": ListSettings, "match": MatchSettings, "align": AlignSettings}
+        tables = {"lists": ListSettings, "match": MatchSettings, "align": AlignSettings, "explain": ExplainSettings}
         parts = {name: row.pop(name, {}) for name in tables}
         for given, known, where in ((row, cls, ""), *((parts[n], t, f"[{n}] ") for n, t in tables.items())):
             if unknown := set(given) - {f.name for f in fields(known)}:
@@ -85,8 +88,8 @@ class Recipe:
             raise MmllmError(
                 f"{file} has {'both' if 'index' in row else 'neither'} of 'index' and 'indexes'", expected="one of them"
             )
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-        recipe = cls(**values, **{n: t(**parts[n]) for n, t in tables.items()})
+        values: dict[str, Any] = _frozen(row)
+        recipe = cls(**values, **{n: t(**_frozen(parts[n])) for n, t in tables.items()})
         if unknown := set(recipe.splits) - set(interactions.SPLITS):
             raise MmllmError(f"{file}: split {sorted(unknown)[0]!r}", expected=", ".join(interactions.SPLITS))
         if recipe.fusion not in KINDS:
@@ -96,8 +99,18 @@ class Recipe:
             raise MmllmError(f"{file}: [match] with 'indexes'", expected="an 'index' with interactions", do="leave the stage out")
         if recipe.indexes and recipe.refit:
             raise MmllmError(f"{file}: refit with 'indexes'", expected="an 'index' with interactions", do="leave it out")
+        if recipe.explain.steps and (recipe.index or recipe.steps or recipe.align.steps or recipe.match.epochs):
+            raise MmllmError(
+                f"{file}: [explain] beside another stage or with 'index'",
+                expected="'indexes', steps = 0",
+                do="train two adapters",
+            )
         if recipe.form == "text" and recipe.align.steps:
             raise MmllmError(f"{file}: [align] with form text", expected="a form with soft tokens", do="leave the stage out")
         if recipe.form not in forms:
             raise MmllmError(f"{file}: form {recipe.form!r}", expected=" or ".join(forms))
         return recipe
+
+
+def _frozen(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from mmllm import settings
+from mmllm import settings, wording
 from mmllm.adapter import Adapter
 from mmllm.catalog import resolve_filters, title_in
 from mmllm.derive import adapter_folder, load_adapter, open_vectors
@@ -30,6 +30,7 @@ from mmllm.schema import NEAR, Schema, by_meaning
 from mmllm.store import Store, check_encoders
 from mmllm.texts import say
 from mmllm.types import Candidate, PathLike, Query, Ranked, Recommendation, Response
+from mmllm.wording import Reader, WordsConfig
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +38,33 @@ log = logging.getLogger(__name__)
 class Recommender:
     """One index, its encoders, retriever and reranker. Safe to call from several threads; one turn runs at a time."""
 
-    def __init__(self, *, store: Store, encoders: Encoders, retriever: Retriever, reranker: Reranker) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        encoders: Encoders,
+        retriever: Retriever,
+        reranker: Reranker,
+        words: WordsConfig | None = None,
+        unworded: str = "",
+    ) -> None:
         self.store, self.encoders, self.retriever, self.reranker = store, encoders, retriever, reranker
+        self.words, self.unworded = words, unworded
+        """The adapter for words that is on; and why there is none."""
         self._lock = threading.RLock()
 
     @classmethod
-    def load(cls, index: PathLike, *, weight: float | None = None) -> Recommender:
-        """Open an index folder. `weight` overrides the LM's share w in the final score."""
+    def load(cls, index: PathLike, *, weight: float | None = None, words: PathLike | bool = True) -> Recommender:
+        """Open an index folder. `weight` overrides the LM's share w in the final score.
+
+        `words` is the folder of an adapter for words; True is the shipped one, if it is of this language model, False none (`mmllm.wording`).
+        """
         retriever, adapter = _opened(index)
         store, encoders = retriever.store, retriever.encoders
         lm = LanguageModel.load(encoders.preset.lm)
         if adapter.lora:
             lm.attach_lora(adapter.lora)
+        config, unworded = wording.attach(lm, words)
         if weight is None:
             chosen = adapter.config.blend if adapter.config.blend is not None else store.manifest.blend.get("weight", 0.0)
             weight = float(chosen)
@@ -57,6 +73,8 @@ class Recommender:
             encoders=encoders,
             retriever=retriever,
             reranker=Reranker(store=store, lm=lm, adapter=adapter, weight=weight),
+            words=config,
+            unworded=unworded,
         )
 
     def recommend(self, query: Query, *, k: int = 5, lm_explanations: int = 0) -> Response:
@@ -87,7 +105,16 @@ class Recommender:
         notes = [*encoded.notes, note] if note else list(encoded.notes)
         if len(found) < k:
             notes.append(say("only_some", query.lang, count=len(found)))
-        stages = ("encode", *(f"retrieve:{name}" for name in lists), f"rerank:{'lm' if not note else 'retriever'}", "explain")
+        if lm_explanations and self.unworded and query.lang == "en":
+            notes.append(self.unworded)
+        stages = (
+            "encode",
+            *(f"retrieve:{name}" for name in lists),
+            f"rerank:{'lm' if not note else 'retriever'}",
+            f"explain:{'lm' if any(r.explanation.source == 'lm' for r in found) else 'template'}"
+            if lm_explanations
+            else "explain",
+        )
         return Response(
             found,
             stages,
@@ -104,6 +131,21 @@ class Recommender:
         name = self.encoders.preset.text
         near = by_meaning(self.encoders.text.encode, NEAR[name]) if name in NEAR else None
         return Schema.of(self.store.items, near=near)
+
+    @cached_property
+    def reader(self) -> Reader | None:
+        """What says which words of a turn are wanted, where the adapter for words was trained to read."""
+        if self.words is None or self.words.threshold is None:
+            return None
+        return wording.Reader(self.reranker.lm, self.words.threshold)
+
+    def reworded(self, recommendation: Recommendation, lang: str = "en") -> Recommendation:
+        """The same item with its reason put to the language model, whose words are checked in English alone: in Chinese the template speaks."""
+        rows = recommendation.explanation.evidence
+        words = explain(title_in(recommendation.item, lang), rows, self.reranker.lm, lang)
+        if words.source == "lm" and self.unworded:
+            words = replace(words, note="; ".join(n for n in (words.note, self.unworded) if n))
+        return replace(recommendation, explanation=words)
 
     def present(self, query: Query, ids: Sequence[str]) -> tuple[Recommendation, ...]:
         """These very items, in this order, with the evidence that the query gives for each; nothing is searched or ranked."""
@@ -136,8 +178,9 @@ class Recommender:
     def _explain(self, query: Query, encoded: EncodedQuery, ranked: Ranked, *, lm: bool) -> Recommendation:
         item = self.store.items[self.store.row[ranked.id]]
         rows = evidence(self.store, query, encoded, ranked)
-        words = explain(title_in(item, query.lang), rows, self.reranker.lm if lm else None, query.lang)
-        return Recommendation(item.id, item.title, ranked.rank, ranked.score, ranked.scores, ranked.shares, words, item)
+        words = explain(title_in(item, query.lang), rows, None, query.lang)
+        found = Recommendation(item.id, item.title, ranked.rank, ranked.score, ranked.scores, ranked.shares, words, item)
+        return self.reworded(found, query.lang) if lm else found
 
     def close(self) -> None:
         """Give Chroma's folder back to other processes."""

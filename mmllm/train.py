@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from mmllm import adapter as adapters
-from mmllm import checkpoint, interactions, settings, weights
+from mmllm import checkpoint, interactions, settings, weights, words_stage
 from mmllm.adapter import Adapter, AdapterConfig, Factors
 from mmllm.data import RankLists, without
 from mmllm.errors import MmllmError
@@ -113,6 +113,10 @@ def run(
     from accelerate import Accelerator
 
     recipe = Recipe.read(file)
+    if recipe.explain.steps:
+        if finish:
+            raise MmllmError(f"{file}: --finish with [explain]", expected="an adapter that ranks", do="let it run to its end")
+        return words_stage.run(recipe, file, out, progress=progress, stop_after=stop_after)
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     base = file.resolve().parent
     out.mkdir(parents=True, exist_ok=True)

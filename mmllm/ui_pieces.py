@@ -15,9 +15,9 @@ import gradio as gr
 
 from mmllm.catalog import document, inside, matches
 from mmllm.errors import CatalogError, MediaError
+from mmllm.lexical import words as stems
 from mmllm.media import load_image
 from mmllm.recommend import Recommender
-from mmllm.retrieve import words as stems
 from mmllm.schema import Attribute, Schema
 from mmllm.texts import LANGUAGES
 from mmllm.types import Filter, Item

@@ -2,22 +2,23 @@
 
 Order: an answer to the question asked back; what stands alone ("undo", "something else", "start over"); items and what is said of them
 (`mentions`); "why" and "compare"; numbers (`measures`) and critiques; values, people and refusals (`values`). What is left is what has to be
-searched for. English and Chinese.
+searched for, and where a turn says more than a request, a `reader` may say which of those words are wanted. English and Chinese.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mmllm import critiques, measures, mentions, values
 from mmllm.catalog import matches
-from mmllm.clauses import LEAD
+from mmllm.clauses import LEAD, plain
 from mmllm.dialogue import Act, State, Turn, as_words, filter_values
-from mmllm.retrieve import words as stems
+from mmllm.lexical import words as stems
 from mmllm.schema import Schema, key
-from mmllm.spans import CJK, GENERIC
+from mmllm.spans import CJK, GENERIC, WORD
 from mmllm.texts import say
 from mmllm.types import Filter
 
@@ -116,8 +117,16 @@ MORE_FIRST = re.compile(
 )
 
 
-def understand(text: str, schema: Schema, state: State) -> Turn:
-    """One turn in words -> its slots. Never fails: what it cannot read is told in `Turn.unclear`, or left in `Turn.words`."""
+Reader = Callable[[str, Sequence[str]], Sequence[bool]]
+"""(a turn, words of it) -> for each word whether the person wants it searched for."""
+
+
+def understand(text: str, schema: Schema, state: State, reader: Reader | None = None) -> Turn:
+    """One turn in words -> its slots. Never fails: what it cannot read is told in `Turn.unclear`, or left in `Turn.words`.
+
+    A `reader` is asked about the words that are left, unless the turn is a plain request. It can only drop some: none is added, and filters
+    stand as they are.
+    """
     text = ROMCOM.sub("romantic comedy", unicodedata.normalize("NFKC", text).replace("’", "'").strip())
     text = re.sub("[⟨⟩⟪⟫]", " ", text)  # the marks of `mentions` are ours
     low = text.lower()
@@ -149,8 +158,11 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     similar = said.get("similar", ())
     if not similar and re.search(r"\b(?:the )?same(?: one| thing)?,?\s+(?:but|only|in)\b|一样的?[，,]?\s*但", rest):
         similar = them[:1]
-    words = _words(slots.text)
     fresh_stems = [s for s in content(slots.text) if s not in slots.taken]
+    if reader is not None and fresh_stems and not CJK.search(text) and not plain(text):
+        slots.text = _wanted(reader, text, slots.text, fresh_stems)
+        fresh_stems = [s for s in content(slots.text) if s not in slots.taken]
+    words = _words(slots.text)
     fresh = bool(fresh_stems) and not of_the_list and not NARROWS.search(found.text) and not MORE_FIRST.match(found.text)
     if state.words and not fresh:
         # What narrows a request adds its telling words only: "only red ones" adds "red".
@@ -185,6 +197,14 @@ def understand(text: str, schema: Schema, state: State) -> Turn:
     if rude:
         return Turn("rude")
     return Turn("unclear")
+
+
+def _wanted(reader: Reader, turn: str, left: str, asked: Sequence[str]) -> str:
+    """What is left of a turn without the words that the reader says nobody wants."""
+    said = {s: hit[0] for hit in reversed(list(WORD.finditer(left))) for s in stems(hit[0]) if s in asked}
+    words = list(dict.fromkeys(said.values()))
+    refused = {s for word, kept in zip(words, reader(turn, words), strict=True) if not kept for s in stems(word)}
+    return WORD.sub(lambda hit: " " if (own := set(stems(hit[0]))) and own <= refused else hit[0], left)
 
 
 ADDS = re.compile(

@@ -233,6 +233,8 @@ def test_unsupported_sentence_is_dropped_and_the_rest_stays():
 
 
 class Parrot:
+    loras = ()
+
     def __init__(self, reply):
         self.reply = reply
 
