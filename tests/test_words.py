@@ -203,6 +203,24 @@ def test_a_title_with_a_no_in_it_may_be_named():
     assert check("Fargo is not liked by people.", "Fargo", rows)[0] == ""
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("Toy Story 3 has 2010 as its year.", True),
+        ("Toys 3 has 2010 as its year.", False),
+        ("This is from 2010.", True),
+        ("It has 2010 as its kind.", False),
+        ("It has film as its year.", False),
+        ("Toy Story 3 is of the kind film, and its year is 2010.", True),
+        ("Its genre is Comedy and Drama.", True),
+        ("Its year is 2010 and its genre is Drama.", True),
+    ],
+)
+def test_a_title_is_named_whole_and_a_value_under_its_own_name(said, kept):
+    rows = (Evidence("fact", "year", "2010"), Evidence("fact", "kind", "film"), Evidence("fact", "genre", "Comedy, Drama"))
+    assert bool(check(said, "Toy Story 3", rows)[0]) is kept
+
+
 def test_the_threshold_is_that_of_the_best_f2_and_auc_counts_pairs():
     scores, wanted = np.array([3.0, 2.0, 1.0, 0.0]), np.array([True, False, True, False])
     found = threshold(scores, wanted)
