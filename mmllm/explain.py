@@ -313,6 +313,7 @@ def mispaired(sentence: str, title: str, rows: Sequence[Evidence]) -> str:
     return ""
 
 
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 NEGATION = re.compile(r"\b(?:not|no|never|without|isn't|doesn't|don't|neither)\b", re.IGNORECASE)
 
 
@@ -323,7 +324,7 @@ def check(text: str, title: str, rows: Sequence[Evidence]) -> tuple[str, str]:
     # What the catalog says in several words may hold a "no" of its own: "No Country for Old Men".
     verbatim = [title, *(e.value for e in rows if " " in e.value)]
     # A title may end in "!": it is held as one sign while the text is cut into sentences.
-    for held in re.split(r"(?<=[.!?])\s+", text.strip().replace(title, "\ue000")):
+    for held in SENTENCE_END.split(text.strip().replace(title, "\ue000")):
         sentence = held.replace("\ue000", title)
         if not sentence.strip():
             continue
@@ -358,6 +359,7 @@ def explain(title: str, rows: tuple[Evidence, ...], lm: LanguageModel | None = N
     prompt = prompting.load("reword" if WORDS in lm.loras else "explain").render(title=title, facts=said)
     reply = lm.generate(prompt, max_new_tokens=TOKENS, stop=("\n",))
     kept, reasons = check(reply, title, rows)
-    if kept:
+    # What meets the request is said first: without it "It also has ..." would stand alone.
+    if kept and reply.strip().startswith(SENTENCE_END.split(kept)[0]):
         return Explanation(kept, "lm", rows, reasons)
     return Explanation(template(title, rows), "template", rows, reasons or "the language model said nothing")
