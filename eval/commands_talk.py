@@ -34,6 +34,7 @@ def simulate(
     ] = "conversation,last message",
     thing: Annotated[str, typer.Option(help="What people call an item.")] = "film",
     seed: Annotated[int, typer.Option(help="Of the users and of all they say.")] = SEED,
+    words: Annotated[Path | None, typer.Option(help="An adapter for words that reads turns; rules alone without it.")] = None,
     transcripts: Annotated[
         Path | None, typer.Option(help="Write what was said and shown, a dialogue a line; never to be committed.")
     ] = None,
@@ -47,7 +48,7 @@ def simulate(
         raise MmllmError(f"system {unknown[0]!r}", expected=", ".join(simulation.SYSTEMS))
     if split not in interactions.SPLITS:
         raise MmllmError(f"split {split!r}", expected=" or ".join(interactions.SPLITS))
-    recommender = Recommender.load(index, weight=0.0)
+    recommender = Recommender.load(index, weight=0.0, words=words or False)
     ids = [i.id for i in recommender.store.items]
     data = interactions.read(rated or Path(recommender.store.manifest.catalog), sorted(ids))
     made = interactions.SPLITS[split](data)
@@ -67,7 +68,7 @@ def simulate(
         "list": k,
         "patience": turns,
         "seed": seed,
-        "lm": "none in the loop: its weight is 0 and reasons are templates",
+        "lm": "none in the loop: its weight is 0 and reasons are templates" if words is None else f"{words.name} reads turns",
         "collaborative": "fitted on what the split lets be learned",
         "pressure_before": pressure(),
         "systems": {},

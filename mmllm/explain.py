@@ -272,6 +272,9 @@ SAYS = {
 """What a row of a kind lets a sentence say beside its value, where that is not its name."""
 
 
+ARTICLE = re.compile(r"^(?:an?|the|some)\s+", re.IGNORECASE)
+
+
 def supported(sentence: str, title: str, rows: Sequence[Evidence]) -> list[str]:
     """The words of a sentence that neither the evidence, the title nor plain filler holds; empty when all are supported.
 
@@ -280,7 +283,8 @@ def supported(sentence: str, title: str, rows: Sequence[Evidence]) -> list[str]:
     >>> supported("It costs 5 dollars.", "A banana", [Evidence("attribute", "colour", "yellow")])
     ['cost', '5', 'dollar']
     """
-    known = set(words(title)) | FILLER
+    # A title is named whole, with or without its article: "Toys 3" is not "Toy Story 3".
+    known = (set(words(title)) if ARTICLE.sub("", title).casefold() in sentence.casefold() else set()) | FILLER
     for e in rows:
         if e.kind != "modality":
             # "title" is no fact of a match in the title: "its title is fruit" would pass.
@@ -289,6 +293,27 @@ def supported(sentence: str, title: str, rows: Sequence[Evidence]) -> list[str]:
     return [w for w in words(sentence) if w not in known]
 
 
+def mispaired(sentence: str, title: str, rows: Sequence[Evidence]) -> str:
+    """The name of an attribute that is given another one's value; "" where all names stand beside their own.
+
+    >>> rows = [Evidence("attribute", "colour", "black"), Evidence("fact", "kind", "fruit")]
+    >>> mispaired("It has black as its kind.", "A plum", rows), mispaired("It is black, and its kind is fruit.", "A plum", rows)
+    ('kind', '')
+    """
+    own: dict[str, set[str]] = {}
+    for e in rows:
+        if e.kind in ("attribute", "fact") and e.name != NAMES:
+            own.setdefault(said_name(e.name), set()).update(words(e.value))
+    for clause in re.split(r"[,;]|\band\b", sentence.replace(title, " ")):
+        said = words(clause)
+        for name, values in own.items():
+            others = set().union(*(v for n, v in own.items() if n != name)) - values
+            if set(words(name)) <= set(said) and not values & set(said) and others & set(said):
+                return name
+    return ""
+
+
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 NEGATION = re.compile(r"\b(?:not|no|never|without|isn't|doesn't|don't|neither)\b", re.IGNORECASE)
 
 
@@ -299,13 +324,15 @@ def check(text: str, title: str, rows: Sequence[Evidence]) -> tuple[str, str]:
     # What the catalog says in several words may hold a "no" of its own: "No Country for Old Men".
     verbatim = [title, *(e.value for e in rows if " " in e.value)]
     # A title may end in "!": it is held as one sign while the text is cut into sentences.
-    for held in re.split(r"(?<=[.!?])\s+", text.strip().replace(title, "\ue000")):
+    for held in SENTENCE_END.split(text.strip().replace(title, "\ue000")):
         sentence = held.replace("\ue000", title)
         if not sentence.strip():
             continue
-        unknown = supported(sentence, title, rows)
+        unknown, wrong = supported(sentence, title, rows), mispaired(sentence, title, rows)
         if unknown:
             reasons.append(f"not in the evidence: {', '.join(unknown[:4])}")
+        elif wrong:
+            reasons.append(f"another value as its {wrong}")
         elif NEGATION.search(reduce(lambda text, value: text.replace(value, " "), verbatim, sentence)):
             reasons.append("a denial that no evidence row makes")
         elif not [w for w in words(sentence) if (w not in FILLER or w in near) and w not in words(title)]:
@@ -332,6 +359,7 @@ def explain(title: str, rows: tuple[Evidence, ...], lm: LanguageModel | None = N
     prompt = prompting.load("reword" if WORDS in lm.loras else "explain").render(title=title, facts=said)
     reply = lm.generate(prompt, max_new_tokens=TOKENS, stop=("\n",))
     kept, reasons = check(reply, title, rows)
-    if kept:
+    # What meets the request is said first: without it "It also has ..." would stand alone.
+    if kept and reply.strip().startswith(SENTENCE_END.split(kept)[0]):
         return Explanation(kept, "lm", rows, reasons)
     return Explanation(template(title, rows), "template", rows, reasons or "the language model said nothing")

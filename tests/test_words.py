@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from mmllm import Conversation, Query, Recommender, catalog, chatter, reword, wording
 from mmllm.dialogue import State
 from mmllm.errors import AdapterError, MmllmError
-from mmllm.explain import check, facts, telling
+from mmllm.explain import check, explain, facts, telling
 from mmllm.lexical import words as stems
 from mmllm.lm import RANKING, WORDS, LanguageModel
 from mmllm.recipe import Recipe
@@ -201,6 +201,45 @@ def test_a_title_with_a_no_in_it_may_be_named():
     told = "Fargo is liked by people who liked No Country for Old Men."
     assert check(told, "Fargo", rows)[0] == told
     assert check("Fargo is not liked by people.", "Fargo", rows)[0] == ""
+
+
+class Speaker:
+    loras = (WORDS,)
+
+    def __init__(self, reply):
+        self.reply = reply
+
+    def generate(self, prompt, **_):
+        assert prompt.startswith("<|im_start|>user\nItem: ")
+        return self.reply
+
+
+def test_what_is_left_without_the_first_sentence_is_not_said():
+    rows = (Evidence("attribute", "colour", "red"), Evidence("fact", "kind", "fruit"))
+    whole = explain("An apple", rows, Speaker("An apple is red. It also has fruit as its kind."))
+    assert (whole.source, whole.note) == ("lm", "")
+    rest = explain("An apple", rows, Speaker("An apple costs money. It also has fruit as its kind."))
+    assert rest.source == "template" and "money" in rest.note
+    first = explain("An apple", rows, Speaker("An apple is red. It costs money."))
+    assert first.text == "An apple is red." and first.source == "lm"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("Toy Story 3 has 2010 as its year.", True),
+        ("Toys 3 has 2010 as its year.", False),
+        ("This is from 2010.", True),
+        ("It has 2010 as its kind.", False),
+        ("It has film as its year.", False),
+        ("Toy Story 3 is of the kind film, and its year is 2010.", True),
+        ("Its genre is Comedy and Drama.", True),
+        ("Its year is 2010 and its genre is Drama.", True),
+    ],
+)
+def test_a_title_is_named_whole_and_a_value_under_its_own_name(said, kept):
+    rows = (Evidence("fact", "year", "2010"), Evidence("fact", "kind", "film"), Evidence("fact", "genre", "Comedy, Drama"))
+    assert bool(check(said, "Toy Story 3", rows)[0]) is kept
 
 
 def test_the_threshold_is_that_of_the_best_f2_and_auc_counts_pairs():
