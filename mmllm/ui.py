@@ -127,8 +127,8 @@ class Page:
     def _turn(self) -> dict[str, Any]:
         """What the events of a turn have in common. The reply itself shows that it is coming: the cards are there before its words.
 
-        Gradio's progress is asked for on the chat and the cards alone, and hidden by the style. What has none is drawn after all the words, some
-        seconds later; what has one counts its seconds in every frame, which takes a third of a core from the language model.
+        Gradio's progress stays "full" and is hidden by the style, which spares the browser a new layout in every frame. What has none is drawn after
+        all the words, some seconds later: cards, chips and critiques alike.
 
         What is sent while a reply comes is sent when it has ended; without "always_last" it would be lost.
         """
@@ -136,7 +136,7 @@ class Page:
             "outputs": [self.box, self.chat, self.history, self.session, *self.seen],
             "api_visibility": "private",
             "concurrency_id": "turn",
-            "show_progress_on": [self.chat, *(card.html for card in self.cards)],
+            "show_progress": "full",
             "trigger_mode": "always_last",
         }
 
