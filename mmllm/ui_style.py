@@ -15,7 +15,7 @@ footer { display: none !important; }
 .facts { font-size: 0.9em; color: var(--body-text-color) !important; }
 .picture { width: 120px; height: 120px; object-fit: contain; background: white; border-radius: 8px; flex: none; }
 .picture.none { display: grid; place-items: center; font-size: 0.85em; }
-.picture.none { background: var(--background-fill-secondary); color: var(--body-text-color-subdued); }
+.picture.none { background: var(--background-fill-secondary); color: var(--body-text-color); }
 details summary { cursor: pointer; padding: 4px 0; }
 details ul { padding-left: 1.2em; list-style: disc; }
 audio { height: 32px; vertical-align: middle; max-width: 100%; }
