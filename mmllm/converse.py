@@ -267,12 +267,8 @@ class Conversation:
         yield from talk.opening(response)
         if response.recommendations and not response.said:
             first = response.recommendations[0]
-            yield (self.explained(first, response.lang) if self.reword else first).explanation.text
+            yield (self.recommender.reworded(first, response.lang) if self.reword else first).explanation.text
         yield from talk.closing(response)
-
-    def explained(self, recommendation: Recommendation, lang: str = "en") -> Recommendation:
-        """The same item with its reason put to the LM, see `Recommender.reworded`."""
-        return self.recommender.reworded(recommendation, lang)
 
 
 def _in(lang: str, response: Response) -> Response:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
 
 import numpy as np
 
 from mmllm import prompting
 from mmllm.catalog import NAMES, as_text, title_in
+from mmllm.claims import SENTENCE_END, check, said_name
 from mmllm.lexical import words
 from mmllm.lm import WORDS, LanguageModel
 from mmllm.retrieve import EncodedQuery
@@ -24,15 +24,6 @@ from mmllm.types import Evidence, Explanation, Query, Ranked
 LOOKS_ALIKE, MEANS_ALIKE, CLOSE = 0.35, 0.35, 0.55
 """Below these cosine similarities a picture, a text or a liked item is not offered as a reason. CLOSE: on the stamps, 1 % of the
 pairs of different kinds are nearer than that, and 57 % of the pairs of one kind."""
-
-# Words that claim nothing. What the request said is a claim, so "request", "asked" or "wanted" are not among them.
-FILLER = frozenset(
-    words(
-        "item as so by at also its their they he she picture shows look looks like close recommend recommended here there was were has "
-        "have had but will can more most very both all well too then them what who when kind type category color colour "
-        "recording word really just about and which that means made make nice lovely good great plus while"
-    )
-)
 
 
 def evidence(store: Store, query: Query, encoded: EncodedQuery, ranked: Ranked) -> tuple[Evidence, ...]:
@@ -245,11 +236,6 @@ def line(e: Evidence) -> str:
     return patterns[e.kind].format(name=e.name, value=e.value) if e.kind in patterns else ""
 
 
-def said_name(name: str) -> str:
-    """An attribute's name in a sentence."""
-    return name.replace("_", " ")
-
-
 def verb(name: str) -> str:
     """ "is", or "are" for an attribute such as "tags"."""
     return "are" if name.endswith("s") and not name.endswith("ss") else "is"
@@ -258,88 +244,6 @@ def verb(name: str) -> str:
 def facts(rows: Iterable[Evidence]) -> str:
     """Evidence as the LM reads it."""
     return "; ".join(told for e in rows if (told := line(e)))
-
-
-SAYS = {
-    "words": "description says",
-    "transcript": "recording says",
-    "caption": "seems",
-    "neighbour": "liked",
-    "people": "people liked",
-    "similar": "asked",
-    "meaning": "description meaning",
-}
-"""What a row of a kind lets a sentence say beside its value, where that is not its name."""
-
-
-ARTICLE = re.compile(r"^(?:an?|the|some)\s+", re.IGNORECASE)
-
-
-def supported(sentence: str, title: str, rows: Sequence[Evidence]) -> list[str]:
-    """The words of a sentence that neither the evidence, the title nor plain filler holds; empty when all are supported.
-
-    >>> supported("A banana is yellow.", "A banana", [Evidence("attribute", "colour", "yellow")])
-    []
-    >>> supported("It costs 5 dollars.", "A banana", [Evidence("attribute", "colour", "yellow")])
-    ['cost', '5', 'dollar']
-    """
-    # A title is named whole, with or without its article: "Toys 3" is not "Toy Story 3".
-    known = (set(words(title)) if ARTICLE.sub("", title).casefold() in sentence.casefold() else set()) | FILLER
-    for e in rows:
-        if e.kind != "modality":
-            # "title" is no fact of a match in the title: "its title is fruit" would pass.
-            name = SAYS.get(e.kind, e.name) if e.name != "title" else ""
-            known |= set(words(e.value)) | set(words(name))
-    return [w for w in words(sentence) if w not in known]
-
-
-def mispaired(sentence: str, title: str, rows: Sequence[Evidence]) -> str:
-    """The name of an attribute that is given another one's value; "" where all names stand beside their own.
-
-    >>> rows = [Evidence("attribute", "colour", "black"), Evidence("fact", "kind", "fruit")]
-    >>> mispaired("It has black as its kind.", "A plum", rows), mispaired("It is black, and its kind is fruit.", "A plum", rows)
-    ('kind', '')
-    """
-    own: dict[str, set[str]] = {}
-    for e in rows:
-        if e.kind in ("attribute", "fact") and e.name != NAMES:
-            own.setdefault(said_name(e.name), set()).update(words(e.value))
-    for clause in re.split(r"[,;]|\band\b", sentence.replace(title, " ")):
-        said = words(clause)
-        for name, values in own.items():
-            others = set().union(*(v for n, v in own.items() if n != name)) - values
-            if set(words(name)) <= set(said) and not values & set(said) and others & set(said):
-                return name
-    return ""
-
-
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-NEGATION = re.compile(r"\b(?:not|no|never|without|isn't|doesn't|don't|neither)\b", re.IGNORECASE)
-
-
-def check(text: str, title: str, rows: Sequence[Evidence]) -> tuple[str, str]:
-    """(what is left of the text, why something was dropped). A denial is dropped too: evidence rows state, they never deny."""
-    kept, reasons = [], []
-    near = words("picture") if any(e.kind == "picture" for e in rows) else []  # then that it is close is a reason
-    # What the catalog says in several words may hold a "no" of its own: "No Country for Old Men".
-    verbatim = [title, *(e.value for e in rows if " " in e.value)]
-    # A title may end in "!": it is held as one sign while the text is cut into sentences.
-    for held in SENTENCE_END.split(text.strip().replace(title, "\ue000")):
-        sentence = held.replace("\ue000", title)
-        if not sentence.strip():
-            continue
-        unknown, wrong = supported(sentence, title, rows), mispaired(sentence, title, rows)
-        if unknown:
-            reasons.append(f"not in the evidence: {', '.join(unknown[:4])}")
-        elif wrong:
-            reasons.append(f"another value as its {wrong}")
-        elif NEGATION.search(reduce(lambda text, value: text.replace(value, " "), verbatim, sentence)):
-            reasons.append("a denial that no evidence row makes")
-        elif not [w for w in words(sentence) if (w not in FILLER or w in near) and w not in words(title)]:
-            reasons.append("a sentence that gives no reason")
-        else:
-            kept.append(sentence.strip())
-    return " ".join(kept), "; ".join(reasons)
 
 
 def explain(title: str, rows: tuple[Evidence, ...], lm: LanguageModel | None = None, lang: str = "en") -> Explanation:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from mmllm.catalog import NAMES, as_text
+from mmllm.claims import check, said_name
 from mmllm.errors import MmllmError
-from mmllm.explain import check, line, said_name, telling, verb
+from mmllm.explain import line, telling, verb
 from mmllm.types import Evidence, Item
 
 SHORT = 6

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from mmllm import chatter, checkpoint, prompting, reword, settings, wording
 from mmllm.chatter import Reading
-from mmllm.explain import TOKENS, check, facts, telling
+from mmllm.claims import check
+from mmllm.explain import TOKENS, facts, telling
 from mmllm.lm import WORDS, LanguageModel
 from mmllm.match import parameters
 from mmllm.recipe import Recipe

@@ -46,6 +46,7 @@ ORDER = [
     "encodings",
     "build",
     "rerank",
+    "claims",
     "explain",
     "recommend",
     "validate",

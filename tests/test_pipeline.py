@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from mmllm import Conversation, Query, Recommender, catalog
+from mmllm.claims import check
 from mmllm.errors import MediaError, QueryError
-from mmllm.explain import check, explain
+from mmllm.explain import explain
 from mmllm.retrieve import fuse
 from mmllm.types import Evidence, Filter
 from mmllm.vector_store import where

@@ -67,7 +67,7 @@ def test_packed_scores_equal_separate_prompts(stamps):
 
 
 def test_explanations_name_only_what_the_catalog_says(stamps):
-    from mmllm.explain import supported
+    from mmllm.claims import supported
 
     response = stamps.recommend(Query(text="a red fruit"), k=5, lm_explanations=2)
     for r in response.recommendations:

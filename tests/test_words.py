@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from mmllm import Conversation, Query, Recommender, catalog, chatter, reword, wording
+from mmllm.claims import check
 from mmllm.dialogue import State
 from mmllm.errors import AdapterError, MmllmError
-from mmllm.explain import check, explain, facts, telling
+from mmllm.explain import explain, facts, telling
 from mmllm.lexical import words as stems
 from mmllm.lm import RANKING, WORDS, LanguageModel
 from mmllm.recipe import Recipe
