@@ -53,13 +53,16 @@ class Counts:
     found: Mapping[str, int]
 
 
-def sample(dialogues: Sequence[Dialogue], *, after: int = 0) -> list[Key]:
+def sample(dialogues: Sequence[Dialogue], *, after: int = 0, part: str = "test") -> list[Key]:
     """Seekers' turns of three words or more in the order of the sha256 of "DIALOGUE:TURN".
 
-    Of a file that is large enough to be split, the test part alone; `after`: without its first dialogues.
+    Of a file that is large enough to be split, the test part alone, or with part "others" all but it; `after`: without its first dialogues.
     """
     late = {d.id for d in dialogues[after:]}
-    held = parts(dialogues)[2] if len(dialogues) > TEST + VALIDATION else dialogues
+    held = list(dialogues)
+    if len(dialogues) > TEST + VALIDATION:
+        *others, test = parts(dialogues)
+        held = test if part == "test" else [d for some in others for d in some]
     keys = [
         (d.id, n)
         for d in held
@@ -224,11 +227,14 @@ def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="The JSON to write.")],
     after: Annotated[int, typer.Option(help="Leave out the first dialogues of the file: those that rules were made by.")] = 0,
     start: Annotated[int, typer.Option(help="The place in the order at which the labels begin.")] = 0,
+    part: Annotated[str, typer.Option(help="test or others: of a file that is split, its test part or all but it.")] = "test",
     note: Annotated[str, typer.Option(help="Words to keep with the figures: held out, or after looking.")] = "",
     words: Annotated[Path | None, typer.Option(help="An adapter for words that reads; by rules alone without it.")] = None,
     show: Annotated[bool, typer.Option(help="Print the turns that were read wrongly.")] = False,
 ) -> None:
     """Read labelled turns of seekers and compare slots: precision and recall by kind."""
+    if part not in ("test", "others"):
+        raise MmllmError(f"--part {part!r}", expected="test or others")
     store = Store(index)
     ids = tuple(i.id for i in store.items)
     schema = open_schema(store)
@@ -242,7 +248,7 @@ def command(
         reader = counts.of(wording.Reader(lm, config.threshold))
     dialogues = read(file, ids, missing=True)
     labelled = labels(labels_file)
-    order = sample(dialogues, after=after)
+    order = sample(dialogues, after=after, part=part)
     check(labelled, order, start)
     counted, seen = measure(dialogues, labelled, schema, ids, reader)
     found = rows(counted)
@@ -250,7 +256,7 @@ def command(
         "dataset": file.name,
         "labels": labels_file.name,
         "labels_sha256": hashlib.sha256(labels_file.read_bytes()).hexdigest(),
-        "sample": f"places {start} to {start + len(labelled) - 1} of {len(order)} seekers' turns; dialogues after the first {after}",
+        "sample": f"places {start} to {start + len(labelled) - 1} of {len(order)} seekers' turns; dialogues after the first {after}, part {part!r}",
         "note": note,
         "turns": len(labelled),
         "slots": found,

@@ -54,6 +54,8 @@ def test_the_sample_is_of_seekers_turns_of_three_words_in_an_order_that_never_ch
     many = [Dialogue(f"d{n}", (("seeker", "one two three", ()),)) for n in range(400)]
     order = slots.sample(many)
     assert len(order) == 200  # the test part of a file that is large enough to be split
+    others = slots.sample(many, part="others")
+    assert others and not {d for d, _ in others} & {d for d, _ in order}
     late = slots.sample(many, after=300)
     assert late == [k for k in order if int(k[0][1:]) >= 300] and 0 < len(late) < 100
 
