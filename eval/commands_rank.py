@@ -13,7 +13,7 @@ import typer
 from eval import baselines, content, metrics, neural, record
 from eval.machine import machine
 from eval.ranking import TIES, measure, summary, tune
-from mmllm import interactions
+from mmllm import interactions, splits
 from mmllm.errors import MmllmError
 from mmllm.settings import SEED
 from mmllm.store import Store
@@ -24,7 +24,7 @@ from mmllm.terminal import guarded
 def rank(
     catalog: Annotated[Path, typer.Argument(help="A catalog folder with interactions.csv.")],
     out: Annotated[Path, typer.Option(help="The JSON to write; systems that are in it are kept.")],
-    split: Annotated[str, typer.Option(help=" or ".join(interactions.SPLITS))] = "global-time",
+    split: Annotated[str, typer.Option(help=" or ".join(splits.SPLITS))] = "global-time",
     cold: Annotated[bool, typer.Option(help="Hold a fifth of the items out of training and ask for those.")] = False,
     index: Annotated[Path | None, typer.Option(help="The catalog's index, for systems that read content.")] = None,
     systems: Annotated[str, typer.Option(help="Names separated by commas; all without adapters if left out.")] = "",
@@ -33,11 +33,11 @@ def rank(
     depth: Annotated[int, typer.Option(help="How many of its items they rerank.")] = 30,
 ) -> None:
     """Tune on validation, fit again, rank the whole catalog, write every metric."""
-    if split not in interactions.SPLITS:
-        raise MmllmError(f"split {split!r}", expected=" or ".join(interactions.SPLITS))
-    made = interactions.SPLITS[split](interactions.read(catalog))
+    if split not in splits.SPLITS:
+        raise MmllmError(f"split {split!r}", expected=" or ".join(splits.SPLITS))
+    made = splits.SPLITS[split](interactions.read(catalog))
     if cold:
-        made, _ = interactions.cold_items(made)
+        made, _ = splits.cold_items(made)
     store = Store(index) if index else None
     read = content.Content.of(store, made.train.items) if store else None
     grids = dict(baselines.GRIDS)
@@ -83,7 +83,7 @@ def ablate(
     adapter: Annotated[Path, typer.Argument(help="A trained adapter.")],
     out: Annotated[Path, typer.Option(help="The JSON to write.")],
     index: Annotated[Path, typer.Option(help="The catalog's index.")],
-    split: Annotated[str, typer.Option(help=" or ".join(interactions.SPLITS))] = "global-time",
+    split: Annotated[str, typer.Option(help=" or ".join(splits.SPLITS))] = "global-time",
     base: Annotated[str, typer.Option(help="The system whose list it reranks.")] = "ease",
     depth: Annotated[int, typer.Option(help="How many of its items.")] = 30,
     cases: Annotated[int, typer.Option(help="How many test cases at most, drawn by the seed.")] = 250,
@@ -93,7 +93,7 @@ def ablate(
     from eval.language import Trained
     from mmllm.rank_model import retrieved
 
-    made = interactions.SPLITS[split](interactions.read(catalog))
+    made = splits.SPLITS[split](interactions.read(catalog))
     reader = Trained(adapter, Store(index), made.train.items)
     found = tune(baselines.GRIDS[base], made)
     chosen = np.sort(np.random.default_rng(SEED).permutation(len(made.test))[:cases])

@@ -12,7 +12,7 @@ import typer
 from eval import simulation
 from eval.machine import machine, pressure
 from eval.reading import Reading
-from mmllm import interactions
+from mmllm import interactions, splits
 from mmllm.errors import MmllmError
 from mmllm.settings import SEED
 from mmllm.terminal import columns, guarded
@@ -25,7 +25,7 @@ def simulate(
     rated: Annotated[
         Path | None, typer.Option("--interactions", help="Folder with interactions.csv; the index's catalog if left out.")
     ] = None,
-    split: Annotated[str, typer.Option(help=" or ".join(interactions.SPLITS))] = "global-time",
+    split: Annotated[str, typer.Option(help=" or ".join(splits.SPLITS))] = "global-time",
     count: Annotated[int, typer.Option(help="How many dialogues.")] = 200,
     turns: Annotated[int, typer.Option(help="How many turns a user has patience for.")] = simulation.TURNS,
     k: Annotated[int, typer.Option("-k", help="How many items a list holds.")] = 5,
@@ -46,12 +46,12 @@ def simulate(
     chosen = columns(systems)
     if unknown := [s for s in chosen if s not in simulation.SYSTEMS]:
         raise MmllmError(f"system {unknown[0]!r}", expected=", ".join(simulation.SYSTEMS))
-    if split not in interactions.SPLITS:
-        raise MmllmError(f"split {split!r}", expected=" or ".join(interactions.SPLITS))
+    if split not in splits.SPLITS:
+        raise MmllmError(f"split {split!r}", expected=" or ".join(splits.SPLITS))
     recommender = Recommender.load(index, weight=0.0, words=words or False)
     ids = [i.id for i in recommender.store.items]
     data = interactions.read(rated or Path(recommender.store.manifest.catalog), sorted(ids))
-    made = interactions.SPLITS[split](data)
+    made = splits.SPLITS[split](data)
     # The index learned who likes what from everything, the targets too: here it knows what lies before them only.
     recommender.store.together = together(made.refit, ids)
     people = simulation.users(made.test, made.train.items, data.users, count)

@@ -256,7 +256,7 @@ def command(
         "dataset": file.name,
         "labels": labels_file.name,
         "labels_sha256": hashlib.sha256(labels_file.read_bytes()).hexdigest(),
-        "sample": f"places {start} to {start + len(labelled) - 1} of {len(order)} seekers' turns; dialogues after the first {after}, part {part!r}",
+        "sample": f"places {start} to {start + len(labelled) - 1} of {len(order)} seekers' turns; {part}, dialogues after the first {after}",
         "note": note,
         "turns": len(labelled),
         "slots": found,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mmllm import interactions, settings
+from mmllm import settings, splits
 from mmllm.data import ListSettings
 from mmllm.errors import MmllmError
 from mmllm.fusion import KINDS
@@ -21,7 +21,7 @@ class Recipe:
     """recipe.toml. Paths are relative to the file.
 
     With `index`, it learns from the interactions of that index's catalog, and `splits` name what must never be learned
-    (`mmllm.interactions.SPLITS`). With `indexes`, it learns from requests made from the items of these, and is validated on made requests.
+    (`mmllm.splits`). With `indexes`, it learns from requests made from the items of these, and is validated on made requests.
     inputs: what the fusion reads, of text, image, audio, collaborative. noise: of those, which are replaced by noise of the same moments, to
     ask whether they matter. A stage is left out where its count is 0: `align.steps`, `match.epochs`, `steps`.
     `explain.steps` makes an adapter for words instead (`mmllm.words_stage`), from the items of `indexes`.
@@ -90,8 +90,8 @@ class Recipe:
             )
         values: dict[str, Any] = _frozen(row)
         recipe = cls(**values, **{n: t(**_frozen(parts[n])) for n, t in tables.items()})
-        if unknown := set(recipe.splits) - set(interactions.SPLITS):
-            raise MmllmError(f"{file}: split {sorted(unknown)[0]!r}", expected=", ".join(interactions.SPLITS))
+        if unknown := set(recipe.splits) - set(splits.SPLITS):
+            raise MmllmError(f"{file}: split {sorted(unknown)[0]!r}", expected=", ".join(splits.SPLITS))
         if recipe.fusion not in KINDS:
             raise MmllmError(f"{file}: fusion {recipe.fusion!r}", expected=", ".join(KINDS))
         forms = ("soft", "soft+title") if recipe.index else ("text", "soft", "soft+title")

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from mmllm import adapter as adapters
-from mmllm import checkpoint, interactions, settings, weights, words_stage
+from mmllm import checkpoint, interactions, settings, splits, weights, words_stage
 from mmllm.adapter import Adapter, AdapterConfig, Factors
 from mmllm.data import RankLists, without
 from mmllm.errors import MmllmError
@@ -52,19 +52,19 @@ def prepare(recipe: Recipe, base: Path, *, refit_until: int | None = None) -> Se
     store = Store((base / recipe.index).resolve())
     # In the order of ids, as the harness numbers them: the splits have the same hashes.
     data = interactions.read(Path(store.manifest.catalog), sorted(i.id for i in store.items))
-    splits = tuple(interactions.SPLITS[name](data) for name in recipe.splits)
+    made = tuple(splits.SPLITS[name](data) for name in recipe.splits)
     refit = refit_until is not None
-    learned = without(splits[0].refit if refit else splits[0].train, splits, refit=refit)
+    learned = without(made[0].refit if refit else made[0].train, made, refit=refit)
     factors = None
     if "collaborative" in recipe.inputs:
         values = recipe.lists.model(learned).factors(recipe.collaborative, seed=recipe.seed)
         factors = Factors(learned.items, values)
     items = ItemFeatures.of(store, learned.items, factors).only(recipe.inputs).noised(recipe.noise)
     found: list[Case] = []
-    for split in splits if not refit else ():
+    for split in made if not refit else ():
         scores = recipe.lists.model(split.train).scores(split.validation.history)
         found += retrieved(split.validation, scores, recipe.validation_candidates)
-    about = {"splits": {s.name: s.hash for s in splits}, "interactions": len(learned), "refit": refit}
+    about = {"splits": {s.name: s.hash for s in made}, "interactions": len(learned), "refit": refit}
     model = fresh(recipe, store, items, factors=factors is not None)
     cut = tuple(windows(learned.sequences, recipe.match.length)) if recipe.match.epochs else ()
     popular = popularity(learned.counts)

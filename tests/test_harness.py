@@ -14,7 +14,7 @@ from eval.baselines import GRIDS, Grid
 from eval.content import Content, Dense, Hybrid, Words
 from eval.language import rerank
 from eval.ranking import compare, measure, summary, tune
-from mmllm import catalog, interactions
+from mmllm import catalog, splits
 from mmllm.errors import CatalogError, MmllmError
 from mmllm.types import Item
 from tests.test_interactions import people
@@ -22,7 +22,7 @@ from tests.test_interactions import people
 
 @pytest.fixture(scope="module")
 def split():
-    return interactions.leave_last_out(people(users=120), least=1)
+    return splits.leave_last_out(people(users=120), least=1)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_results_of_different_splits_are_not_compared(split):
 
 
 def test_known_and_new_users_apart():
-    made = interactions.global_time(people(users=200))
+    made = splits.global_time(people(users=200))
     scores = np.random.default_rng(0).random((len(made.test), len(made.train.items)), dtype=np.float32)
     row = summary(measure(scores, made.test, made.refit.counts), made.test)
     assert row["known_users"]["cases"] + row["new_users"]["cases"] == len(made.test)

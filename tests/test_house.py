@@ -17,6 +17,7 @@ ORDER = [
     "catalog_row",
     "catalog",
     "interactions",
+    "splits",
     "collaborative",
     "media",
     "backbones",

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmllm import interactions
+from mmllm import interactions, splits
 from mmllm.collaborative import Slist, _closed_form, ease
 from mmllm.data import ListSettings, RankLists, without
 from mmllm.errors import CatalogError, MmllmError
-from mmllm.interactions import LeakError, check
+from mmllm.splits import LeakError, check
 
 
 def people(users=40, items=30, seed=0):
@@ -23,22 +23,22 @@ def people(users=40, items=30, seed=0):
     return interactions.of_rows(rows)
 
 
-@pytest.mark.parametrize("name", list(interactions.SPLITS))
+@pytest.mark.parametrize("name", list(splits.SPLITS))
 def test_a_split_asks_for_nothing_it_taught(name):
-    split = interactions.SPLITS[name](people())
+    split = splits.SPLITS[name](people())
     assert len(split.train) and len(split.validation) and len(split.test)
     pairs = set(zip(split.refit.user.tolist(), split.refit.item.tolist(), strict=True))
     for cases in (split.validation, split.test):
         for user, history, targets, seen in zip(cases.user, cases.history, cases.targets, cases.seen, strict=True):
             assert len(targets) and not set(targets) & (set(history) | set(seen)) and set(history) <= set(seen)
             assert cases is split.validation or not {(user, t) for t in targets} & pairs
-    assert split.hash == interactions.SPLITS[name](people()).hash
-    assert split.hash != interactions.SPLITS[name](people(seed=1)).hash
+    assert split.hash == splits.SPLITS[name](people()).hash
+    assert split.hash != splits.SPLITS[name](people(seed=1)).hash
 
 
 def test_global_time_learns_nothing_of_the_future_and_takes_every_later_positive():
     data = people()
-    split = interactions.global_time(data)
+    split = splits.global_time(data)
     positives, _ = interactions.dense(data, positive=4.0, least=5)
     cut = split.refit.time.max()
     later = positives.where(positives.time > cut)
@@ -52,15 +52,32 @@ def test_global_time_learns_nothing_of_the_future_and_takes_every_later_positive
 
 def test_leave_last_out_asks_for_the_last():
     data = people()
-    split = interactions.leave_last_out(data)
+    split = splits.leave_last_out(data)
     positives, _ = interactions.dense(data, positive=4.0, least=5)
     for n in range(len(split.test)):
         own = positives.item[positives.user == split.test.user[n]]
         assert split.test.targets[n].tolist() == [own[-1]] and split.test.history[n].tolist() == own[:-1].tolist()
 
 
+def test_temporal_user_asks_for_everybodys_last_fifth():
+    data = people()
+    split = splits.temporal_user(data)
+    positives, _ = interactions.dense(data, positive=4.0, least=5)
+    asked = dict(zip(split.test.user.tolist(), range(len(split.test)), strict=True))
+    for user in range(len(data.users)):
+        own = positives.item[positives.user == user].tolist()
+        if user not in asked:
+            assert len(own) < 5 and split.refit.where(split.refit.user == user).item.tolist() == own
+            continue
+        n = asked[user]
+        history, targets = split.test.history[n].tolist(), split.test.targets[n].tolist()
+        tuned = split.validation.targets[split.validation.user.tolist().index(user)].tolist()
+        assert history + targets == own and len(targets) == max(1, round(0.2 * len(own))) and history[-len(tuned) :] == tuned
+        assert split.train.where(split.train.user == user).item.tolist() == history[: -len(tuned)]
+
+
 def test_leaks_are_found():
-    split = interactions.leave_last_out(people())
+    split = splits.leave_last_out(people())
     stolen = replace(split.test, history=(split.test.targets[0], *split.test.history[1:]))
     with pytest.raises(LeakError, match="stands in the history"):
         check(replace(split, test=stolen))
@@ -71,7 +88,7 @@ def test_leaks_are_found():
 
 
 def test_cold_items_are_in_no_training_and_no_history():
-    split, cold = interactions.cold_items(interactions.leave_last_out(people(users=80)), share=0.3)
+    split, cold = splits.cold_items(splits.leave_last_out(people(users=80)), share=0.3)
     assert cold.any() and not cold[split.refit.item].any()
     assert all(cold[t].all() for t in split.test.targets) and not any(cold[h].any() for h in split.test.history)
 
@@ -139,7 +156,7 @@ def test_factors_are_the_same_every_time_and_group_by_taste():
 
 
 def test_lists_are_deterministic_and_hold_no_known_positive_as_negative():
-    split = interactions.leave_last_out(people(users=80))
+    split = splits.leave_last_out(people(users=80))
     learned = without(split.train, (split,))
     settings = ListSettings(candidates=8, positives=2, ahead=4, depth=10)
     lists = RankLists(learned, settings)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmllm import Query, Recommender, catalog, interactions, settings
+from mmllm import Query, Recommender, catalog, interactions, settings, splits
 from mmllm.build import build_index
 from mmllm.data import RankList
 from mmllm.errors import MmllmError
@@ -65,7 +65,7 @@ def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
     file = recipe(tmp_path)
     file.write_text(file.read_text() + "[match]\nepochs = 2\nwidth = 8\nbatch = 4\n")
     found = run(file, tmp_path / "adapter")
-    split = interactions.SPLITS["leave-last-out"](interactions.read(liked))
+    split = splits.SPLITS["leave-last-out"](interactions.read(liked))
     assert found["splits"] == {"leave-last-out": split.hash}, "the harness asks the same split"
     assert found["step"] in (3, 6) and {"retriever", "lm", "match", "blend", "weight", "share"} <= set(found)
     adapter = tmp_path / "adapter"
@@ -135,7 +135,7 @@ def test_a_refit_learns_the_validation_part_too_and_keeps_what_was_chosen(liked,
     for file in files.values():
         file.write_text(file.read_text() + match)
     once, again = (run(file, tmp_path / name) for name, file in files.items())
-    split = interactions.SPLITS["leave-last-out"](interactions.read(liked))
+    split = splits.SPLITS["leave-last-out"](interactions.read(liked))
     assert (once["interactions"], again["interactions"]) == (len(split.train), len(split.refit))
     assert again["refit"] and not once["refit"]
     chosen = ("step", "blend", "weight", "share", "match_weight", "retriever", "validation_cases")
