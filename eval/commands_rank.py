@@ -13,7 +13,7 @@ import typer
 from eval import baselines, content, metrics, neural, record
 from eval.machine import machine
 from eval.ranking import TIES, measure, summary, tune
-from mmllm import interactions, splits
+from mmllm import interactions, redial, splits
 from mmllm.errors import MmllmError
 from mmllm.settings import SEED
 from mmllm.store import Store
@@ -134,11 +134,11 @@ def dialogues(
     ids = tuple(i.id for i in store.items)
     data = interactions.read(Path(store.manifest.catalog), ids)
     liked = data.where(data.rating >= positive)
-    learned, validation, test = d.parts(d.read(file, ids))
-    tuning, asked = d.ask(validation, len(ids)), d.ask(test, len(ids))
+    learned, validation, test = redial.parts(redial.read(file, ids))
+    tuning, asked = redial.ask(validation, len(ids)), redial.ask(test, len(ids))
     encoders = Encoders(settings.preset(store.manifest.preset), heads=store.heads)
     read = content.Content.of(store, ids)
-    named = d.mentions(learned, len(ids))
+    named = redial.mentions(learned, len(ids))
     found = d.systems(tuning, asked, content=read, encoders=encoders, named=named, liked=liked.matrix)
     result: dict[str, Any] = {
         "dataset": file.name,
@@ -167,7 +167,8 @@ def dialogues(
     base = found["ease+popularity+bm25"]
     for name, folder in (a.split("=", 1) for a in adapter or []):
         reader = Trained(Path(folder), store, ids)
-        reranked = rerank((base.validation, tuning.cases), (base.test, asked.cases), reader, depth=depth)
+        requests = tuple([redial.request_of(said) for said in a.said] for a in (tuning, asked)) if reader.talks else None
+        reranked = rerank((base.validation, tuning.cases), (base.test, asked.cases), reader, depth=depth, requests=requests)
         about = {"base": "ease+popularity+bm25", "depth": depth, "candidate_recall": reranked.candidate_recall}
         for form, scores in reranked.scores.items():
             keep(f"{name} ({form})", scores, about | reranked.about[form])

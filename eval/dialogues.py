@@ -1,16 +1,10 @@
-"""Recommendation dialogues (ReDial's layout): what was said and named so far, and which films the recommender names next.
-
-https://redialdata.github.io, Li et al. 2018 (https://arxiv.org/abs/1812.07617). A case is a turn of the recommender that names films of the
-catalog that nobody named before; films already named are never recommended. The split is by dialogue.
-"""
+"""Yardsticks of recommendation dialogues (`mmllm.redial`): popularity, words, meaning, EASE and their blend, tuned on validation."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,79 +14,10 @@ from eval import metrics
 from eval.content import Content, fused_ranks
 from mmllm.collaborative import ease
 from mmllm.encoders import Encoders
-from mmllm.errors import CatalogError, MmllmError
 from mmllm.interactions import Cases
 from mmllm.lexical import words
+from mmllm.redial import Asked
 from mmllm.rerank import zscore
-
-TEST, VALIDATION = 200, 150
-
-
-@dataclass(frozen=True)
-class Dialogue:
-    """turns: (speaker, text, item indices that it names)."""
-
-    id: str
-    turns: tuple[tuple[str, str, tuple[int, ...]], ...]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Cases of a part, each with the texts of the turns before it, oldest first."""
-
-    cases: Cases
-    said: tuple[tuple[str, ...], ...]
-
-
-def read(file: Path, ids: Sequence[str], *, missing: bool = False) -> list[Dialogue]:
-    """JSON lines with dialog_id, turns and the films' ids in the catalog (null where it has them not).
-
-    With `missing`, a named film that the catalog does not have stands as -1 among a turn's items.
-    """
-    number = {i: n for n, i in enumerate(ids)}
-    out = []
-    for n, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            linked = {title: number.get(str(i), -1) for title, i in row["movies"].items()}
-            turns = tuple(
-                (t["speaker"], t["text"], tuple(m for m in (linked.get(title, -1) for title in t["movies"]) if missing or m >= 0))
-                for t in row["turns"]
-            )
-            out.append(Dialogue(str(row["dialog_id"]), turns))
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise CatalogError(
-                f"{file} line {n}: {error!r}", expected="dialog_id, movies, turns of speaker, text, movies"
-            ) from None
-    return out
-
-
-def parts(dialogues: Sequence[Dialogue]) -> tuple[list[Dialogue], list[Dialogue], list[Dialogue]]:
-    """(training, validation, test): dialogues in the order of their id's sha256, the first 200 test, the next 150 validation."""
-    ordered = sorted(dialogues, key=lambda d: hashlib.sha256(d.id.encode()).hexdigest())
-    if len({d.id for d in ordered}) != len(ordered):
-        raise MmllmError("a dialogue stands twice in the file", expected="every dialog_id once")
-    if len(ordered) <= TEST + VALIDATION:
-        raise MmllmError(f"{len(ordered)} dialogues", expected=f"more than {TEST + VALIDATION}")
-    return ordered[TEST + VALIDATION :], ordered[TEST : TEST + VALIDATION], ordered[:TEST]
-
-
-def ask(dialogues: Sequence[Dialogue], items: int) -> Asked:
-    """Every recommender's turn that names something new."""
-    rows: list[tuple[int, list[int], list[int]]] = []
-    said: list[tuple[str, ...]] = []
-    for number, dialogue in enumerate(dialogues):
-        named: list[int] = []
-        for at, (speaker, _, films) in enumerate(dialogue.turns):
-            new = [f for f in dict.fromkeys(films) if f not in named]
-            if speaker == "recommender" and new and at:
-                rows.append((number, list(named), new))
-                said.append(tuple(text for _, text, _ in dialogue.turns[:at]))
-            named += new
-    history = tuple(np.array(r[1], dtype=np.int64) for r in rows)
-    targets = tuple(np.array(r[2], dtype=np.int64) for r in rows)
-    users = np.array([r[0] for r in rows], dtype=np.int64)
-    return Asked(Cases(items, users, history, targets, history, np.ones(len(rows), dtype=bool)), tuple(said))
 
 
 def split_hash(asked: Asked) -> str:
@@ -101,13 +26,6 @@ def split_hash(asked: Asked) -> str:
     for texts, targets in zip(asked.said, asked.cases.targets, strict=True):
         digest.update("\n".join(texts).encode() + targets.tobytes())
     return digest.hexdigest()[:16]
-
-
-def mentions(dialogues: Sequence[Dialogue], items: int) -> csr_matrix:
-    """[dialogues, items] of ones: what each dialogue names."""
-    pairs = [(n, m) for n, d in enumerate(dialogues) for m in {m for _, _, films in d.turns for m in films}]
-    rows, columns = zip(*pairs, strict=True)
-    return csr_matrix((np.ones(len(pairs), dtype=np.float32), (rows, columns)), shape=(len(dialogues), items))
 
 
 # ---- yardsticks: Asked -> scores [C, items] ------------------------------------------------------------------------

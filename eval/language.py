@@ -42,21 +42,23 @@ def rerank(
     *,
     depth: int,
     chosen: Mapping[str, Any] | None = None,
+    requests: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> Reranked:
     """Rerank the first `depth` of scores [C, I] of the cases asked; weight and share are chosen on those for tuning, unless they were
     `chosen` before (an adapter that was fitted again has learned from those).
 
-    A target enters only if it was retrieved.
+    `requests`: what was said in the cases for tuning, and in those asked. A target enters only if it was retrieved.
     """
+    said = requests or ((), ())
     if chosen is None:
-        shown = retrieved(tuning[1], tuning[0], depth)
+        shown = retrieved(tuning[1], tuning[0], depth, said[0])
         chosen = choose(shown, read(shown))
     forms = {"blend": (chosen["share"], chosen["weight"], chosen["blend"])}
     if "lm" in chosen:
         forms["alone"] = (1.0, 1.0, chosen["lm"])
     if "match" in chosen:
         forms |= {"match": (0.0, 1.0, chosen["match"]), "match blend": (0.0, chosen["match_weight"], chosen["match_blend"])}
-    found = retrieved(asked[1], asked[0], depth)
+    found = retrieved(asked[1], asked[0], depth, said[1])
     own = read(found)
     scores = {
         form: _placed(asked[0], found, [blend(c, joined(r, m, share), w) for c, (r, m) in zip(found, own, strict=True)])
@@ -96,7 +98,7 @@ class Trained:
         if self.adapter.lora:
             lm.attach_lora(self.adapter.lora)
         recipe = Recipe.read(folder / "recipe.toml")
-        self.inputs = recipe.inputs
+        self.inputs, self.talks = recipe.inputs, bool(recipe.dialogues.file)
         self.chosen = json.loads((folder / "metrics.json").read_text()) if recipe.refit else None
         """What was chosen on validation, where the validation part was learned from afterwards."""
         self.items = ItemFeatures.of(store, ids, self.adapter.factors).only(recipe.inputs).noised(recipe.noise)

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from eval.dialogues import read
 from eval.slots import Key, labels, open_schema, state_before
 from mmllm.chatter import telling
 from mmllm.lexical import words as stems
+from mmllm.redial import read
 from mmllm.store import Store
 from mmllm.understand import understand
 

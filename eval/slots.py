@@ -17,7 +17,6 @@ import numpy as np
 import typer
 
 from eval import metrics
-from eval.dialogues import TEST, VALIDATION, Dialogue, parts, read
 from eval.machine import machine
 from mmllm import settings, wording
 from mmllm.dialogue import State, Turn
@@ -26,6 +25,7 @@ from mmllm.errors import MmllmError
 from mmllm.explain import template
 from mmllm.lexical import words
 from mmllm.lm import LanguageModel
+from mmllm.redial import TEST, VALIDATION, Dialogue, parts, read
 from mmllm.schema import NEAR, Schema, by_meaning
 from mmllm.store import Store
 from mmllm.types import Explanation, Filter, Recommendation, Response

@@ -190,15 +190,16 @@ class Case:
     request: str = ""
 
 
-def retrieved(cases: interactions.Cases, scores: np.ndarray, depth: int) -> list[Case]:
-    """The first `depth` unseen items of every case by scores [C, I]; a target enters only if it was retrieved."""
+def retrieved(cases: interactions.Cases, scores: np.ndarray, depth: int, requests: Sequence[str] = ()) -> list[Case]:
+    """The first `depth` unseen items of every case by scores [C, I], with its request if there are any; a target enters only if it was
+    retrieved."""
     out = []
     for n in range(len(cases)):
         own = scores[n].astype(np.float64).copy()
         own[cases.seen[n]] = -np.inf
         own[cases.history[n]] = -np.inf
         top = np.argsort(-own, kind="stable")[:depth]
-        out.append(Case(cases.history[n], top, own[top], cases.targets[n]))
+        out.append(Case(cases.history[n], top, own[top], cases.targets[n], requests[n] if requests else ""))
     return out
 
 

@@ -13,6 +13,7 @@ from mmllm.errors import MmllmError
 from mmllm.fusion import KINDS
 from mmllm.match import MatchSettings
 from mmllm.objectives import AlignSettings
+from mmllm.redial import TalkSettings
 from mmllm.reword import ExplainSettings
 
 
@@ -24,6 +25,7 @@ class Recipe:
     (`mmllm.splits`). With `indexes`, it learns from requests made from the items of these, and is validated on made requests.
     inputs: what the fusion reads, of text, image, audio, collaborative. noise: of those, which are replaced by noise of the same moments, to
     ask whether they matter. A stage is left out where its count is 0: `align.steps`, `match.epochs`, `steps`.
+    With `dialogues.file` a share of the packed lists is made of what people said there, its training part alone (`mmllm.redial`).
     `explain.steps` makes an adapter for words instead (`mmllm.words_stage`), from the items of `indexes`.
     """
 
@@ -65,6 +67,7 @@ class Recipe:
     fluency: float = 0.0
     """Weight of saying items' titles from their soft tokens while ranking is learned."""
     match: MatchSettings = field(default_factory=MatchSettings)
+    dialogues: TalkSettings = field(default_factory=TalkSettings)
     align: AlignSettings = field(default_factory=AlignSettings)
     explain: ExplainSettings = field(default_factory=ExplainSettings)
 
@@ -75,7 +78,13 @@ class Recipe:
             row = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise MmllmError(f"{file} cannot be read as a recipe: {error}", expected="TOML") from None
-        tables = {"lists": ListSettings, "match": MatchSettings, "align": AlignSettings, "explain": ExplainSettings}
+        tables = {
+            "lists": ListSettings,
+            "match": MatchSettings,
+            "dialogues": TalkSettings,
+            "align": AlignSettings,
+            "explain": ExplainSettings,
+        }
         parts = {name: row.pop(name, {}) for name in tables}
         for given, known, where in ((row, cls, ""), *((parts[n], t, f"[{n}] ") for n, t in tables.items())):
             if unknown := set(given) - {f.name for f in fields(known)}:
@@ -97,6 +106,11 @@ class Recipe:
         forms = ("soft", "soft+title") if recipe.index else ("text", "soft", "soft+title")
         if recipe.indexes and recipe.match.epochs:
             raise MmllmError(f"{file}: [match] with 'indexes'", expected="an 'index' with interactions", do="leave the stage out")
+        if recipe.dialogues.file and not (recipe.index and recipe.steps):
+            raise MmllmError(
+                f"{file}: [dialogues] without 'index' or steps",
+                expected="an 'index' whose ids the dialogues name, and packed lists",
+            )
         if recipe.indexes and recipe.refit:
             raise MmllmError(f"{file}: refit with 'indexes'", expected="an 'index' with interactions", do="leave it out")
         if recipe.explain.steps and (recipe.index or recipe.steps or recipe.align.steps or recipe.match.epochs):

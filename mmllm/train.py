@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from mmllm import adapter as adapters
-from mmllm import checkpoint, interactions, settings, splits, weights, words_stage
+from mmllm import checkpoint, interactions, redial, settings, splits, weights, words_stage
 from mmllm.adapter import Adapter, AdapterConfig, Factors
-from mmllm.data import RankLists, without
+from mmllm.data import Lists, RankLists, without
 from mmllm.errors import MmllmError
 from mmllm.fusion import FusionConfig, build
 from mmllm.lm import LanguageModel
@@ -47,7 +47,7 @@ def prepare(recipe: Recipe, base: Path, *, refit_until: int | None = None) -> Se
 
         stores, items, lists, validation = prepare_requests(recipe, base)
         model = fresh(recipe, stores[0], items, factors=False)
-        about = {"catalogs": [len(s.items) for s in stores], "requests": len(lists)}
+        about: dict[str, Any] = {"catalogs": [len(s.items) for s in stores], "requests": len(lists)}
         return Setup(recipe, stores[0], lists, model, tuple(validation), about=about)
     store = Store((base / recipe.index).resolve())
     # In the order of ids, as the harness numbers them: the splits have the same hashes.
@@ -68,7 +68,12 @@ def prepare(recipe: Recipe, base: Path, *, refit_until: int | None = None) -> Se
     model = fresh(recipe, store, items, factors=factors is not None)
     cut = tuple(windows(learned.sequences, recipe.match.length)) if recipe.match.epochs else ()
     popular = popularity(learned.counts)
-    ranked = RankLists(learned, recipe.lists)
+    ranked: Lists = RankLists(learned, recipe.lists)
+    if recipe.dialogues.file:
+        taught, *_ = redial.parts(redial.read((base / recipe.dialogues.file).resolve(), learned.items))
+        talk = redial.TalkLists(taught, learned, recipe.dialogues, recipe.lists)
+        about |= {"dialogues": len(taught), "dialogue_turns": len(talk)}
+        ranked = redial.MixedLists(ranked, talk, recipe.dialogues.share, recipe.seed)
     return Setup(recipe, store, ranked, model, tuple(found), factors, cut, popular, about, refit_until or 0)
 
 

@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from eval import __main__ as cli
-from eval import baselines, dialogues, neural
+from eval import baselines, neural
 from eval.baselines import GRIDS, Grid
 from eval.content import Content, Dense, Hybrid, Words
 from eval.language import rerank
 from eval.ranking import compare, measure, summary, tune
 from mmllm import catalog, splits
-from mmllm.errors import CatalogError, MmllmError
+from mmllm.errors import MmllmError
 from mmllm.types import Item
 from tests.test_interactions import people
 
@@ -151,44 +151,3 @@ def test_the_command_writes_compares_and_prints(tmp_path, monkeypatch):
     ):
         failed = runner.invoke(cli.app, arguments)
         assert failed.exit_code == 1 and word in failed.output, failed.output
-
-
-def lines(folder, rows):
-    file = folder / "dialogues.jsonl"
-    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return file
-
-
-def talk(number, turns, movies):
-    shaped = [{"speaker": s, "text": t, "movies": m} for s, t, m in turns]
-    return {"dialog_id": str(number), "movies": movies, "turns": shaped}
-
-
-def test_dialogues_ask_for_what_was_not_named_and_know_nothing_of_the_answer(tmp_path):
-    movies = {"A (1999)": 1, "B (2000)": 2, "C (2001)": 3, "D (2002)": None}
-    turns = [
-        ("recommender", "Hi, have you seen C?", ["C (2001)"]),
-        ("seeker", "I liked A", ["A (1999)"]),
-        ("recommender", "A again, or B, or D", ["A (1999)", "B (2000)", "D (2002)"]),
-        ("seeker", "B sounds good", ["B (2000)"]),
-        ("recommender", "B it is", ["B (2000)"]),
-    ]
-    read = dialogues.read(lines(tmp_path, [talk(0, turns, movies)]), ["1", "2", "3"])
-    asked = dialogues.ask(read, 3)
-    # The first turn has nothing before it, the last names nothing new, D is not in the catalog.
-    assert len(asked.cases) == 1
-    assert asked.cases.history[0].tolist() == [2, 0] and asked.cases.targets[0].tolist() == [1]
-    assert asked.said[0] == ("Hi, have you seen C?", "I liked A")
-    with pytest.raises(CatalogError, match="line 1"):
-        dialogues.read(lines(tmp_path, [{"dialog_id": 3}]), ["1"])
-
-
-def test_a_dialogue_stands_on_one_side_only(tmp_path):
-    rows = [talk(n, [("seeker", "hello", [])], {}) for n in range(400)]
-    learned, validation, test = dialogues.parts(dialogues.read(lines(tmp_path, rows), ["1"]))
-    ids = [{d.id for d in part} for part in (learned, validation, test)]
-    assert [len(i) for i in ids] == [50, 150, 200] and not ids[0] & ids[1] and not (ids[0] | ids[1]) & ids[2]
-    with pytest.raises(MmllmError, match="stands twice"):
-        dialogues.parts(dialogues.read(lines(tmp_path, [*rows, rows[0]]), ["1"]))
-    with pytest.raises(MmllmError, match="more than 350"):
-        dialogues.parts(dialogues.read(lines(tmp_path, rows[:100]), ["1"]))

@@ -68,6 +68,7 @@ ORDER = [
     "contrast",
     "align",
     "data",
+    "redial",
     "rank_model",
     "objectives",
     "reword",

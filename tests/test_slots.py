@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from eval import metrics, slots
-from eval.dialogues import Dialogue, read
 from mmllm.catalog_row import parse_item
 from mmllm.errors import MmllmError
+from mmllm.redial import Dialogue, read
 from mmllm.schema import Schema
 from mmllm.types import Filter
 
