@@ -20,13 +20,20 @@ from mmllm.rerank import joined
 SHARES = (0.2, 0.4, 0.6, 0.8)
 
 
-def conditions(inputs: Sequence[str], present: Sequence[str]) -> dict[str, Callable[[ItemFeatures], ItemFeatures]]:
-    """Name -> what is done to the features: every subset of the inputs, noise, shuffling, and growing shares of missing data.
+def conditions(
+    inputs: Sequence[str], present: Sequence[str], form: str = "soft"
+) -> dict[str, Callable[[ItemFeatures], ItemFeatures]]:
+    """Name -> what is done to the features: every subset of the inputs, noise, shuffling, growing shares of missing data, and numbers in
+    place of titles where the `form` has titles.
 
-    `present` are the inputs that any item has: the others make no condition.
+    `present` are the inputs that any item has: the others make no condition, and none does where the form reads text alone.
     """
     own = [i for i in inputs if i in present]
     out: dict[str, Callable[[ItemFeatures], ItemFeatures]] = {"all": lambda f: f}
+    if form != "soft":
+        out["titles anonymised"] = ItemFeatures.anonymised
+    if form == "text":
+        return out
     for size in range(len(own) - 1, 0, -1):
         for subset in itertools.combinations(own, size):
             out["only " + " + ".join(subset)] = lambda f, s=subset: f.only(s)  # type: ignore[misc]
@@ -45,7 +52,7 @@ def ablate(
     present = [n for k, n in enumerate(reader.items.values) if bool(reader.items.mask[:, k].any())]
     out: dict[str, Any] = {}
     whole: dict[str, np.ndarray] = {}
-    for name, change in conditions(reader.inputs, present).items():
+    for name, change in conditions(reader.inputs, present, reader.form).items():
         parts = reader.reading(change(reader.items))(cases)
         row: dict[str, Any] = {}
         forms = {"alone": (1.0, 1.0), "match": (0.0, 1.0), "blend": (reader.share, weight)}

@@ -28,7 +28,10 @@ def rank(
     cold: Annotated[bool, typer.Option(help="Hold a fifth of the items out of training and ask for those.")] = False,
     index: Annotated[Path | None, typer.Option(help="The catalog's index, for systems that read content.")] = None,
     systems: Annotated[str, typer.Option(help="Names separated by commas; all without adapters if left out.")] = "",
-    adapter: Annotated[list[str] | None, typer.Option(help="NAME=FOLDER of a trained adapter; may be repeated.")] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER of an adapter, NAME=zero-shot or =zero-shot-anonymised; may be repeated."),
+    ] = None,
     base: Annotated[str, typer.Option(help="The system whose list adapters rerank.")] = "ease",
     depth: Annotated[int, typer.Option(help="How many of its items they rerank.")] = 30,
 ) -> None:
@@ -64,7 +67,12 @@ def rank(
         from eval.language import Trained, ZeroShot, rerank
 
         assert store is not None
-        reader = ZeroShot(store, made.train.items) if folder == "zero-shot" else Trained(Path(folder), store, made.train.items)
+        untrained = folder in ("zero-shot", "zero-shot-anonymised")
+        reader = (
+            ZeroShot(store, made.train.items, anonymised=folder != "zero-shot")
+            if untrained
+            else Trained(Path(folder), store, made.train.items)
+        )
         started = time.monotonic()
         tuned = kept[base]
         pairs = (tuned.scores_validation, made.validation), (tuned.scores_test, made.test)

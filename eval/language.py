@@ -13,13 +13,14 @@ import numpy as np
 from mmllm import adapter as adapters
 from mmllm import settings, weights
 from mmllm.adapter import Adapter
+from mmllm.fusion import FusionConfig, build
 from mmllm.interactions import Cases
 from mmllm.lm import LanguageModel
 from mmllm.rank_model import Case, ItemFeatures, Parts, RankModel, blend, choose, retrieved, score_parts
 from mmllm.recipe import Recipe
-from mmllm.rerank import Reranker, joined
+from mmllm.rerank import joined
 from mmllm.store import Store
-from mmllm.types import Query
+from mmllm.types import MODALITIES
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Trained:
         """What was chosen on validation, where the validation part was learned from afterwards."""
         self.items = ItemFeatures.of(store, ids, self.adapter.factors).only(recipe.inputs).noised(recipe.noise)
         config = self.adapter.config
-        self.readouts, self.share = recipe.steps > 0, config.readout
+        self.form, self.readouts, self.share = config.form, recipe.steps > 0, config.readout
         self.model = RankModel(
             lm, self.adapter.fusion, self.items, form=config.form, match=self.adapter.match, share=config.readout
         ).eval()
@@ -119,25 +120,18 @@ class Trained:
 
 
 class ZeroShot:
-    """The base model with titles and attributes as text, asked as the untrained recommender does."""
+    """The base model with titles and attributes as text, asked as the untrained recommender does; `anonymised`: with numbers for titles."""
 
-    def __init__(self, store: Store, ids: Sequence[str]) -> None:
-        preset = settings.preset(store.manifest.preset)
-        lm = LanguageModel.load(preset.lm)
-        self.ids, self.chosen = list(ids), None
-        plain: Any = adapters.AdapterConfig("untrained", preset.lm, lm.fingerprint, {})
-        self.reranker = Reranker(store=store, lm=lm, adapter=Adapter(plain, None), weight=1.0)  # type: ignore[arg-type]
+    def __init__(self, store: Store, ids: Sequence[str], *, anonymised: bool = False) -> None:
+        lm = LanguageModel.load(settings.preset(store.manifest.preset).lm)
+        items = ItemFeatures.of(store, ids, None)
+        widths = tuple(store.manifest.widths[m] for m in MODALITIES)
+        fusion = build(
+            FusionConfig(widths, store.manifest.widths["shared"], 1, lm.width, lm.soft_norm)
+        )  # the text form reads no soft token
+        self.model = RankModel(lm, fusion, items.anonymised() if anonymised else items, form="text").eval()
+        self.chosen = None
 
     def __call__(self, cases: Sequence[Case]) -> list[Parts]:
-        """One packed pass per case."""
-        rows = self.reranker.store.row
-        return [
-            (
-                self.reranker.score(
-                    Query(text=c.request or None, liked=[self.ids[i] for i in c.history]),
-                    [rows[self.ids[i]] for i in c.candidates],
-                ),
-                None,
-            )
-            for c in cases
-        ]
+        """One packed pass per few cases."""
+        return score_parts(self.model, cases)

@@ -61,6 +61,12 @@ class ItemFeatures:
         kept = torch.tensor([n in inputs for n in self.values])
         return replace(self, mask=self.mask & kept, anchor=self.anchor * kept[: len(MODALITIES), None])
 
+    def anonymised(self) -> ItemFeatures:
+        """Titles are numbers, in what the text form reads too: does a model know the items, or only what they are called?"""
+        names = tuple(f"item {n}" for n in range(len(self.titles)))
+        told = (d.replace(t, n, 1) for d, t, n in zip(self.described, self.titles, names, strict=True))
+        return replace(self, titles=names, described=tuple(told))
+
     def missing(self, share: float, *, seed: int = settings.SEED) -> ItemFeatures:
         """A random share of everything that is there is absent; an item may lose all."""
         kept = torch.rand(self.mask.shape, generator=torch.Generator().manual_seed(seed)) >= share

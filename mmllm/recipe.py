@@ -103,7 +103,7 @@ class Recipe:
             raise MmllmError(f"{file}: split {sorted(unknown)[0]!r}", expected=", ".join(splits.SPLITS))
         if recipe.fusion not in KINDS:
             raise MmllmError(f"{file}: fusion {recipe.fusion!r}", expected=", ".join(KINDS))
-        forms = ("soft", "soft+title") if recipe.index else ("text", "soft", "soft+title")
+        forms = ("text", "soft", "soft+title")
         if recipe.indexes and recipe.match.epochs:
             raise MmllmError(f"{file}: [match] with 'indexes'", expected="an 'index' with interactions", do="leave the stage out")
         if recipe.dialogues.file and not (recipe.index and recipe.steps):
@@ -119,8 +119,11 @@ class Recipe:
                 expected="'indexes', steps = 0",
                 do="train two adapters",
             )
-        if recipe.form == "text" and recipe.align.steps:
-            raise MmllmError(f"{file}: [align] with form text", expected="a form with soft tokens", do="leave the stage out")
+        for stage, count in (("align", recipe.align.steps), ("match", recipe.match.epochs)):
+            if recipe.form == "text" and count:
+                raise MmllmError(
+                    f"{file}: [{stage}] with form text", expected="a form with soft tokens", do="leave the stage out"
+                )
         if recipe.form not in forms:
             raise MmllmError(f"{file}: form {recipe.form!r}", expected=" or ".join(forms))
         return recipe

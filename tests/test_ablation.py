@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -18,7 +20,7 @@ class Reads:
     """Scores by the text alone, where it is there."""
 
     def __init__(self):
-        self.items, self.inputs, self.share = features(), ("text", "image", "audio"), 1.0
+        self.items, self.inputs, self.share, self.form = features(), ("text", "image", "audio"), 1.0, "soft"
 
     def reading(self, items):
         return lambda cases: [
@@ -34,6 +36,8 @@ def test_what_is_read_is_missed_and_what_is_not_is_not():
     assert found["only image"]["alone"]["drop"] > 0.5 and found["only image"]["alone"]["interval"][0] > 0.5
     assert {n for n in found if "missing" in n} == {"20% missing", "40% missing", "60% missing", "80% missing"}
     assert not any("audio" in n for n in conditions(("text", "audio"), ("text",)))
+    assert list(conditions(("text",), ("text",), "text")) == ["all", "titles anonymised"]
+    assert "titles anonymised" in conditions(("text",), ("text",), "soft+title")
 
 
 def test_changes_do_what_they_say_and_leave_the_original():
@@ -46,5 +50,7 @@ def test_changes_do_what_they_say_and_leave_the_original():
     assert sorted(shuffled.values["text"][:, 0].tolist()) == whole.values["text"][:, 0].tolist()
     assert not torch.equal(shuffled.values["text"], whole.values["text"])
     assert torch.equal(whole.values["text"], features().values["text"]) and whole.mask[:, :2].all()
+    named = replace(whole, described=("a (red)", "b", "c (blue, c)", "d", "e", "f")).anonymised()
+    assert named.titles[2] == "item 2" and named.described[2] == "item 2 (blue, c)" and named.described[0] == "item 0 (red)"
     gone = whole.missing(0.5)
     assert 0 < int(gone.mask.sum()) < int(whole.mask.sum()) and not (gone.mask & ~whole.mask).any()

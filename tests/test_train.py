@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from eval.language import Trained, ZeroShot
 from mmllm import Query, Recommender, catalog, interactions, settings, splits
 from mmllm.build import build_index
 from mmllm.data import RankList
@@ -19,6 +20,7 @@ from mmllm.rank_model import Case, ItemFeatures, blend, case_ndcg, retrieved, sc
 from mmllm.recipe import Recipe
 from mmllm.rerank import Reranker
 from mmllm.stages import list_loss, rate
+from mmllm.store import Store
 from mmllm.train import prepare, run
 
 RECIPE = """
@@ -202,13 +204,34 @@ def test_lists_in_one_padded_pass_score_as_alone(tiny):
         assert torch.allclose(found, lm.score_separately(prefix, segments), atol=1e-4)
 
 
+def test_a_twin_that_reads_text_alone_and_the_untrained_model_score_as_the_reranker_does(liked, shop_index, tmp_path):
+    file = recipe(tmp_path, 'form = "text"\ninputs = ["text"]')
+    found = run(file, tmp_path / "adapter")
+    assert found["step"] in (3, 6) and not (tmp_path / "adapter" / "fusion" / "model.safetensors").exists()
+    store = Store(shop_index)
+    ids = [i.id for i in store.items]
+    case = Case(np.array([0, 3]), np.array([1, 2, 5, 7]), np.zeros(4), np.array([5]))
+    query = Query(liked=[ids[0], ids[3]])
+    opened = Recommender.load(shop_index)
+    try:
+        ((untrained, _),) = ZeroShot(store, ids)([case])
+        np.testing.assert_allclose(untrained, opened.reranker.score(query, case.candidates.tolist()), atol=1e-4)
+        ((anonymous, _),) = ZeroShot(store, ids, anonymised=True)([case])
+        assert np.abs(anonymous - untrained).max() > 1e-4
+    finally:
+        opened.close()
+    ((trained, _),) = Trained(tmp_path / "adapter", store, ids)([case])
+    assert np.abs(trained - untrained).max() > 1e-4
+
+
 def test_a_bad_recipe_is_named(tmp_path):
     for text, word in (
         ("nonsense", "cannot be read"),
         ('name = "x"', "neither of"),
         ('name = "x"\nindex = "i"\nstep = 3', "'step' is not known"),
         ('name = "x"\nindex = "i"\nsplits = ["mine"]', "split 'mine'"),
-        ('name = "x"\nindex = "i"\nform = "text"', "form 'text'"),
+        ('name = "x"\nindex = "i"\nform = "words"', "form 'words'"),
+        ('name = "x"\nindex = "i"\nform = "text"\n[match]\nepochs = 2', "with form text"),
         ('name = "x"\nindex = "i"\nindexes = ["j"]', "both of"),
         ('name = "x"\nindexes = ["j"]\nrefit = true', "refit with 'indexes'"),
         ('name = "x"\nindexes = ["j"]\n[match]\nepochs = 2', "with 'indexes'"),
