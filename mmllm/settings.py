@@ -7,6 +7,7 @@ Hugging Face hub.
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +100,9 @@ def whisper_engine(asked: str | None = None) -> str:
 
 
 def quiet_libraries() -> None:
-    """Switch off the telemetry and the progress bars of libraries; called by the entry points before they import them."""
+    """Switch off the telemetry, the progress bars and what libraries say to each other; called by the entry points before they import them."""
+    # peft 0.21 asks transformers 5.23 for a property by its old name.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
     os.environ.setdefault("ANONYMIZED_TELEMETRY", "False")
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
