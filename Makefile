@@ -94,11 +94,13 @@ general: weights
 train-general: stamps general
 	$(BIN)/mmllm train adapters/general/recipe.toml -o adapters/general
 
-# adapters/words: about 15 minutes of training on one core. Turns of people are read out of DIALOGUES (ReDial's validation part), by labels of ours.
+# adapters/words: about half an hour of training on one core. Turns of people are read out of DIALOGUES (ReDial's validation part), by labels of ours.
 DIALOGUES ?= ../shared/data/dialogues/redial_valid.jsonl
+READ := words_redial_train slots_redial_third slots_redial_fourth
 train-words: general movies
 	mkdir -p catalogs/words
-	$(BIN)/python -m eval words index/movies $(DIALOGUES) eval/labels/words_redial_train.jsonl -o catalogs/words/read.jsonl --dev eval/labels/slots_redial.jsonl --dev eval/labels/slots_redial_next.jsonl
+	cat $(READ:%=eval/labels/%.jsonl) > catalogs/words/labels.jsonl
+	$(BIN)/python -m eval words index/movies $(DIALOGUES) catalogs/words/labels.jsonl -o catalogs/words/read.jsonl --dev eval/labels/slots_redial.jsonl --dev eval/labels/slots_redial_next.jsonl
 	$(BIN)/mmllm train adapters/words/recipe.toml -o adapters/words
 
 # adapters/movies and its bench: MOVIELENS is a folder of ml-latest-small, with posters and descriptions where there are some.

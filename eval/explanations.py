@@ -33,7 +33,7 @@ PLAIN_WORDS = """
 a an and are as at by for from has have in is it its of on or so that the their this to too was which who with you your
 also called close colour color description liked like likes look looks meaning name people picture recording says say
 seem seems show shows sound sounds title words kind category type recommend recommended item nearest catalog nothing
-matches directly them they because great good perfect match s
+matches directly them they because great good perfect match s belongs among filed under made
 """
 PLAIN = frozenset(PLAIN_WORDS.split())
 

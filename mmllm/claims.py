@@ -18,7 +18,8 @@ FILLER = frozenset(
     words(
         "item as so by at also its their they he she picture shows look looks like close recommend recommended here there was were has "
         "have had but will can more most very both all well too then them what who when kind type category color colour "
-        "recording word really just about and which that means made make nice lovely good great plus while"
+        "recording word really just about and which that means made make nice lovely good great plus while "
+        "belongs among filed under"
     )
 )
 
@@ -67,16 +68,21 @@ def mispaired(sentence: str, title: str, rows: Sequence[Evidence]) -> str:
     >>> rows = [Evidence("attribute", "colour", "black"), Evidence("fact", "kind", "fruit")]
     >>> mispaired("It has black as its kind.", "A plum", rows), mispaired("It is black, and its kind is fruit.", "A plum", rows)
     ('kind', '')
+    >>> rows = [Evidence("fact", "category", "clothes"), Evidence("fact", "sub_category", "hats")]
+    >>> mispaired("Its sub category is hats.", "A cap", rows), mispaired("Its category is hats.", "A cap", rows)
+    ('', 'category')
     """
     own: dict[str, set[str]] = {}
     for e in rows:
         if e.kind in ("attribute", "fact") and e.name != NAMES:
             own.setdefault(said_name(e.name), set()).update(words(e.value))
     for clause in re.split(r"[,;]|\band\b", sentence.replace(title, " ")):
-        said = words(clause)
+        said = set(words(clause))
         for name, values in own.items():
+            if any(set(words(name)) < set(words(longer)) <= said for longer in own):
+                continue  # "its sub category is hats" is not said of the category
             others = set().union(*(v for n, v in own.items() if n != name)) - values
-            if set(words(name)) <= set(said) and not values & set(said) and others & set(said):
+            if set(words(name)) <= said and not values & said and others & said:
                 return name
     return ""
 

@@ -18,6 +18,7 @@ from mmllm.catalog import NAMES, as_text
 from mmllm.claims import check, said_name
 from mmllm.errors import MmllmError
 from mmllm.explain import line, telling, verb
+from mmllm.lexical import words
 from mmllm.types import Evidence, Item
 
 SHORT = 6
@@ -103,7 +104,7 @@ def make(items: Sequence[Item], grammar: Grammar, *, seed: int, n: int) -> Rewor
     while True:
         title, rows = _rows(items, grammar, rng)
         told = telling(title, rows)
-        if not told:
+        if not told or _ambiguous(rows):
             continue
         target = _say(title, told, grammar, rng)
         kept, reasons = check(target, title, rows)
@@ -151,6 +152,12 @@ def _rows(items: Sequence[Item], grammar: Grammar, rng: random.Random) -> tuple[
     return title, tuple(rows)
 
 
+def _ambiguous(rows: Sequence[Evidence]) -> bool:
+    """True where one row's value is another's name ("the Middle Ages", age): the check could not tell which is meant."""
+    facts = [e for e in rows if e.kind in ("attribute", "fact")]
+    return any(set(words(said_name(a.name))) <= set(words(b.value)) for a in facts for b in facts if a is not b)
+
+
 def _title(grammar: Grammar, rng: random.Random) -> str:
     pick = {k: rng.choice(v) for k, v in grammar.titles.items() if k != "patterns"}
     one, two = rng.sample(grammar.titles["thing"], 2)
@@ -186,8 +193,8 @@ def _said(e: Evidence, grammar: Grammar) -> _Said:
         form, listed = grammar.forms.get(e.name, PLAIN), _listed(v)
         name = said_name(e.name)
         says, tails = (tuple(p.format(n=name, v=listed) for p in some) for some in (form.says, form.tails))
-        plain = f"its {name} {verb(name)} {listed}"
-        return _Said(says, (plain, plain, f"it {says[0]}"), tails)
+        clauses = tuple(f"it {told}" for told in says)
+        return _Said(says, (*clauses, f"its {name} {verb(name)} {listed}"), tails)
     if e.kind == "words":
         return _Said((f'has "{v}" in its description',), (told,), (f'with "{v}" in its description',))
     if e.kind == "transcript":
