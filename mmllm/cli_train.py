@@ -19,10 +19,13 @@ def train(
     work: Annotated[
         Path | None, typer.Option(help="For `clip`: keep catalogs and features here, so that a stopped run goes on.")
     ] = None,
+    log_with: Annotated[
+        str, typer.Option(help="Trackers beside metrics.jsonl, separated by commas: tensorboard, trackio, wandb, ...")
+    ] = "",
 ) -> None:
     """Train an adapter (LoRA and fusion) by its recipe, or clip-mini."""
     from mmllm.errors import MmllmError
-    from mmllm.terminal import ProgressBars
+    from mmllm.terminal import ProgressBars, columns
 
     if target == "clip":
         from mmllm import weights
@@ -38,7 +41,7 @@ def train(
 
         if recipe is not None or work is not None:
             raise MmllmError("--recipe and --work belong to `mmllm train clip`", do="leave them out")
-        metrics = run(Path(target), out, progress=ProgressBars(), finish=finish)
+        metrics = run(Path(target), out, progress=ProgressBars(), finish=finish, log_with=columns(log_with))
     typer.echo(json.dumps(metrics, indent=1))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from mmllm.recipe import Recipe
 from mmllm.store import Store
 from mmllm.types import Progress
 
+Track = Callable[[Mapping[str, float], int], None]
 ALIGN, MATCH, RANK, BEST = ".align", ".match", ".checkpoint", ".best"
 
 
@@ -52,6 +53,7 @@ class Setup:
 
     windows: histories for the match stage, and popularity [I] beside them; none of both for requests. about: what metrics.json says of the data.
     until: the step at which the rank stage ends, 0 for all of the recipe's. Without validation cases the last step is the best.
+    track: where what is measured goes beside the log, as ("STAGE/NAME" -> number, step).
     """
 
     recipe: Recipe
@@ -64,6 +66,14 @@ class Setup:
     popularity: Tensor | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     until: int = 0
+    track: Track = lambda values, step: None
+
+
+def _note(setup: Setup, log: Path, stage: str, row: Mapping[str, Any]) -> None:
+    """One line of the log, and the same to the trackers."""
+    with log.open("a") as lines:
+        lines.write(json.dumps(row) + "\n")
+    setup.track({f"{stage}/{name}": float(value) for name, value in row.items() if name != "step"}, int(row["step"]))
 
 
 def align_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop_after: int | None) -> int | None:
@@ -100,8 +110,7 @@ def align_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop
         progress("align (" + ", ".join(f"{n} {v:.2f}" for n, v in told.items()) + ")", step + 1, options.steps)
         stopping = stop_after is not None and step + 1 - began >= stop_after and step + 1 < options.steps
         if main:
-            with log.open("a") as lines:
-                lines.write(json.dumps({"step": step + 1, **told}) + "\n")
+            _note(setup, log, "align", {"step": step + 1, **told})
             if stopping or (step + 1) % recipe.validate_every == 0 or step + 1 == options.steps:
                 checkpoint.write(out / ALIGN, recipe, task, optimizer, step + 1)
         if stopping:
@@ -145,8 +154,7 @@ def match_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop
         if main:
             row = {"step": at + 1, "loss": round(float(np.mean(losses)), 5)}
             row |= validate(model, setup.validation, readouts=False) if setup.validation else {}
-            with log.open("a") as lines:
-                lines.write(json.dumps(row) + "\n")
+            _note(setup, log, "match", row)
             checkpoint.write(out / MATCH, recipe, learned, optimizer, at + 1)
         if stop_after is not None and taken >= stop_after and at + 1 < options.epochs:
             return at + 1
@@ -194,8 +202,7 @@ def rank_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress, st
                 row |= validate(model, _some(setup.validation, recipe.validation_cases, recipe.seed))
                 if row["blend"] > max((r["blend"] for r in _rows(log)), default=-1.0):
                     checkpoint.write(out / BEST, recipe, model, optimizer, step)
-            with log.open("a") as lines:
-                lines.write(json.dumps(row) + "\n")
+            _note(setup, log, "rank", row)
             checkpoint.write(out / RANK, recipe, model, optimizer, step)
             _plot(log, out / "loss.png")
         if stop_after is not None and step - began >= stop_after and not last:

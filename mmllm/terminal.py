@@ -33,7 +33,10 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class ProgressBars:
-    """One bar per stage on stderr, when that is a terminal; otherwise a line per stage."""
+    """One bar per stage with the time left, on stderr when that is a terminal; otherwise a line per stage.
+
+    A stage is its name up to " (": what stands in brackets, such as a loss, may change from call to call.
+    """
 
     def __init__(self) -> None:
         self.bar: Any = None
@@ -44,11 +47,14 @@ class ProgressBars:
             if done >= of:
                 typer.echo(f"{stage}: {of} done", err=True)
             return
-        if stage != self.stage:
-            self.bar, self.stage = typer.progressbar(length=of, label=f"{stage:>6}", file=sys.stderr), stage
+        name = stage.partition(" (")[0]
+        if name != self.stage:
+            self.bar, self.stage = typer.progressbar(length=of, file=sys.stderr), name
+        self.bar.label = f"{stage:>6}"
         self.bar.update(done - self.bar.pos)
         if done >= of:
             self.bar.render_finish()
+            self.stage = ""  # the next of the same name is another
 
 
 def columns(text: str) -> tuple[str, ...]:

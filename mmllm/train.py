@@ -14,6 +14,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,20 +110,52 @@ def run(
     progress: Progress = lambda stage, done, of: None,
     stop_after: int | None = None,
     finish: bool = False,
+    log_with: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Train what the recipe says into the adapter folder `out`; a checkpoint that lies there is gone on from. Returns the metrics.
 
     `stop_after` ends the run after that many steps (of the match stage: epochs) of this call, as a kill would. `finish` trains no further: it
-    makes the adapter of the best step so far, without a refit.
+    makes the adapter of the best step so far, without a refit. `log_with` names trackers of accelerate (tensorboard, trackio, wandb, ...) or
+    holds `accelerate.tracking.GeneralTracker`s, which are told what metrics.jsonl is; what they write lies under `out`.
     """
-    from accelerate import Accelerator
-
     recipe = Recipe.read(file)
+    accelerator = _accelerator(recipe, out, log_with)
+    try:
+        return _run(recipe, file, out, accelerator, progress=progress, stop_after=stop_after, finish=finish)
+    finally:
+        accelerator.end_training()
+
+
+def _accelerator(recipe: Recipe, out: Path, log_with: Sequence[Any]) -> Any:
+    """Accelerate with its trackers; one that is not known or not installed is an error, which accelerate would keep to itself."""
+    from accelerate import Accelerator
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    there = [str(t) for t in get_available_trackers()]
+    for name in (n for n in log_with if isinstance(n, str)):
+        if name not in there:
+            known = name in map(str, LOGGER_TYPE_TO_CLASS)
+            raise MmllmError(
+                f"tracker {name!r}" + (" is not installed" if known else ""),
+                expected=" or ".join(there) if there else "one of " + ", ".join(map(str, LOGGER_TYPE_TO_CLASS)),
+                do=f"pip install {name}" if known else "metrics.jsonl and loss.png are written without one",
+            )
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), log_with=list(log_with) or None, project_dir=out)
+    if log_with:
+        accelerator.init_trackers(recipe.name)
+    return accelerator
+
+
+def _run(
+    recipe: Recipe, file: Path, out: Path, accelerator: Any, *, progress: Progress, stop_after: int | None, finish: bool
+) -> dict[str, Any]:
+    def track(values: Mapping[str, float], step: int) -> None:
+        accelerator.log(values, step=step)
+
     if recipe.explain.steps:
         if finish:
             raise MmllmError(f"{file}: --finish with [explain]", expected="an adapter that ranks", do="let it run to its end")
-        return words_stage.run(recipe, file, out, progress=progress, stop_after=stop_after)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        return words_stage.run(recipe, file, out, progress=progress, stop_after=stop_after, track=track)
     base = file.resolve().parent
     out.mkdir(parents=True, exist_ok=True)
     if finish:
@@ -134,7 +167,7 @@ def run(
         return _finish(setup, out, file, _choose(setup, out))
     chosen = out / CHOSEN
     if not chosen.is_file():
-        setup = prepare(recipe, base)
+        setup = replace(prepare(recipe, base), track=track)
         if stopped := _stages(setup, out, accelerator, progress, stop_after):
             return stopped
         if not recipe.refit:
@@ -143,7 +176,7 @@ def run(
             checkpoint.write_json(chosen, _choose(setup, out))
         accelerator.wait_for_everyone()  # the others read what the first has chosen
     found = json.loads(chosen.read_text())
-    setup = prepare(recipe, base, refit_until=found["step"])
+    setup = replace(prepare(recipe, base, refit_until=found["step"]), track=track)
     if stopped := _stages(setup, out / REFIT, accelerator, progress, stop_after):
         return stopped
     return _finish(setup, out, file, found) if accelerator.is_main_process else {}

@@ -25,7 +25,7 @@ from mmllm.explain import TOKENS, facts, telling
 from mmllm.lm import WORDS, LanguageModel
 from mmllm.match import parameters
 from mmllm.recipe import Recipe
-from mmllm.stages import rate
+from mmllm.stages import Track, rate
 from mmllm.store import Store
 from mmllm.types import Item, Progress
 
@@ -61,7 +61,9 @@ def prepare(recipe: Recipe, base: Path) -> Material:
     )
 
 
-def run(recipe: Recipe, file: Path, out: Path, *, progress: Progress, stop_after: int | None = None) -> dict[str, Any]:
+def run(
+    recipe: Recipe, file: Path, out: Path, *, progress: Progress, stop_after: int | None = None, track: Track
+) -> dict[str, Any]:
     """Train into the adapter folder `out`, from the checkpoint that lies there. Returns the metrics, or the step where it was stopped."""
     options, out = recipe.explain, out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -92,6 +94,7 @@ def run(recipe: Recipe, file: Path, out: Path, *, progress: Progress, stop_after
             seen = []
             with log.open("a") as lines:
                 lines.write(json.dumps(row) + "\n")
+            track({f"explain/{name}": float(value) for name, value in row.items() if name != "step"}, step + 1)
         if stopping or last or (step + 1) % recipe.validate_every == 0:
             checkpoint.write(out / EXPLAIN, recipe, lm.model, optimizer, step + 1)
         if stopping:

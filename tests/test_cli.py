@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from mmllm import catalog
 from mmllm.cli import app
+from mmllm.terminal import ProgressBars
 
 run = CliRunner().invoke
 
@@ -157,3 +158,15 @@ def test_transcribe_refuses_an_unknown_engine_and_denoise_without_its_extra(tiny
     assert result.exit_code == 1 and "mmllm[denoise]" in result.stderr
     result = run(app, ["transcribe", good, "--engine", "kaldi", "--preset", "tiny"])
     assert result.exit_code == 1 and "engine is 'kaldi'; expected faster-whisper or openai-whisper" in result.stderr
+
+
+def test_a_bar_is_of_one_stage_whatever_its_loss(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    bars = ProgressBars()
+    seen = []
+    for step in range(1, 5):
+        bars(f"train (loss {5 - step})", step, 4)
+        seen.append(bars.bar)
+        assert bars.bar.pos == step and bars.bar.label == f"train (loss {5 - step})"
+    bars("match", 1, 2)
+    assert len(set(map(id, seen))) == 1 and bars.bar is not seen[0] and bars.bar.pos == 1

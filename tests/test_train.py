@@ -224,6 +224,37 @@ def test_a_twin_that_reads_text_alone_and_the_untrained_model_score_as_the_reran
     assert np.abs(trained - untrained).max() > 1e-4
 
 
+def test_trackers_are_told_what_the_logs_say_and_one_that_is_missing_is_named(liked, shop_index, tmp_path, monkeypatch):
+    from accelerate import tracking
+
+    class Kept(tracking.GeneralTracker):
+        name, requires_logging_directory, tracker = "kept", False, None
+
+        def __init__(self):
+            super().__init__()
+            self.told = []
+
+        def store_init_configuration(self, values):
+            raise AssertionError("nothing of the recipe is sent")
+
+        def log(self, values, step=None, **_):
+            self.told += [(name, step, value) for name, value in values.items()]
+
+    kept, file = Kept(), recipe(tmp_path)
+    file.write_text(file.read_text() + "[match]\nepochs = 2\nwidth = 8\nbatch = 4\n")
+    run(file, tmp_path / "adapter", log_with=[kept])
+    written = set()
+    for stage, name in (("match", "match.jsonl"), ("rank", "metrics.jsonl")):
+        for row in map(json.loads, (tmp_path / "adapter" / name).read_text().splitlines()):
+            written |= {(f"{stage}/{k}", row["step"], v) for k, v in row.items() if k != "step"}
+    assert set(kept.told) == written and any(name == "rank/loss" for name, _, _ in written)
+    monkeypatch.setattr(tracking, "get_available_trackers", list)
+    with pytest.raises(MmllmError, match="'tensorboard' is not installed.*pip install tensorboard"):
+        run(file, tmp_path / "again", log_with=["tensorboard"])
+    with pytest.raises(MmllmError, match="tracker 'paper'; expected one of .*tensorboard"):
+        run(file, tmp_path / "again", log_with=["paper"])
+
+
 def test_a_bad_recipe_is_named(tmp_path):
     for text, word in (
         ("nonsense", "cannot be read"),
