@@ -110,6 +110,7 @@ movies: weights
 	$(BIN)/mmllm index build catalogs/movies --out index/movies
 
 train-movies: movies
+	test -f catalogs/dialogues.jsonl || cp $(DIALOGUES) catalogs/dialogues.jsonl
 	$(BIN)/mmllm train adapters/movies/recipe.toml -o adapters/movies
 
 # Leave-last-out is asked of a twin that learns from that split's own training part, as every baseline does; about 30 minutes of training.
