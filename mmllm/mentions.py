@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mmllm.dialogue import State
+from mmllm.lexical import GENERIC
 from mmllm.schema import TOKEN, Schema, key, plain, stems
 from mmllm.texts import say
 from mmllm.verdicts import RULES, M
@@ -141,20 +142,13 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
     out, position, n = [], 0, 0
     while n < len(tokens):
         for size in range(min(LONGEST, len(tokens) - n), 0, -1):
-            span = tokens[n : n + size]
-            words = text[span[0].start() : span[-1].end()]
-            ids = _dated_as(schema.titles.get(key(words), ()), words, text[span[-1].end() :], schema)
-            if ids and _is_title(words, text, span[0].start(), span[-1].end(), schema, shouted=shouted):
-                end = span[-1].end()
-                end += (said.end() if (said := YEAR.match(text[end:])) else 0) or (text[end : end + 1] == ")" and "(" in words)
-                out += [
-                    text[position : span[0].start()],
-                    mark(
-                        _one_of(ids, words, state, unclear),
-                        text[span[0].start() : end],
-                        talked_about or _dated(words) or YEAR.match(text[span[-1].end() :]) is not None,
-                    ),
-                ]
+            start, end = tokens[n].start(), tokens[n + size - 1].end()
+            words, dated = text[start:end], YEAR.match(text[end:])
+            ids = _of_year(words, int(dated[1]), schema) if dated and not _dated(words) else schema.titles.get(key(words), ())
+            if ids and (dated or _is_title(words, text, start, end, schema, shouted=shouted)):
+                end += dated.end() if dated else text[end : end + 1] == ")" and "(" in words
+                strong = talked_about or _dated(words) or dated is not None
+                out += [text[position:start], mark(_one_of(ids, words, state, unclear), text[start:end], strong)]
                 position, n = end, n + size
                 break
         else:
@@ -167,7 +161,11 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
     return DATED.sub(unknown, "".join(out) + text[position:])
 
 
-YEAR = re.compile(r"\s*\((\d{4})\)")
+# What makes a title one of another film: a subtitle, a number of a series.
+LONGER = re.compile(r"\s?[:–-]\s?[A-Z0-9]|,? (?i:vol|part|chapter|episode)\b|,? (?:\d{1,2}|II+)\s*(?:$|[(,.;:!?])")
+# Before small letters these begin a common noun: "a love story", "the other guys".
+ARTICLE = re.compile(r"\b(?:an?|the|my|your|his|her|their|our|this|that|some|any)\s+$", re.IGNORECASE)
+YEAR = re.compile(r"[.!?]*\s*\((\d{4})\)")
 # Words with capitals before a year: a title that the catalog does not have.
 DATED = re.compile(
     r"(?:(?:[A-Z0-9][\w'’.:&!,-]*|[Tt]he|of|and|in|an?|to|on|for|with|at|from)\s+){0,11}[A-Z0-9][\w'’.:&!-]*\s*\((?:18|19|20)\d\d\)"
@@ -178,41 +176,38 @@ def _dated(words: str) -> bool:
     return bool(re.search(r"\(\d{4}$", words))
 
 
-def _dated_as(ids: tuple[str, ...], words: str, behind: str, schema: Schema) -> tuple[str, ...]:
-    """The items of a title that are of the year said behind it, give or take one; all where none is said."""
-    said = YEAR.match(behind)
-    if said is None or _dated(words):
-        return ids
-    return tuple(i for i in ids if (year := schema.year(i)) is not None and abs(year - int(said[1])) <= 1)
+def _of_year(words: str, year: int, schema: Schema) -> tuple[str, ...]:
+    """The items that a title and the year said behind it mean: of that year, or of the one beside it; "Jumanji (2017)" by its part."""
+    named = schema.titles.get(key(words), ())
+    for years in ((year,), (year - 1, year + 1)):
+        parts = (i for y in years for i in schema.titles.get(key(f"{words} {y}"), ()))
+        if ids := (*(i for i in named if schema.year(i) in years), *parts):
+            return tuple(dict.fromkeys(ids))
+    return ()
 
 
 def _is_title(words: str, text: str, start: int, end: int, schema: Schema, *, shouted: bool) -> bool:
-    """Whether words that spell a title are meant as one: dated, or several words with content, or one with a capital of its own."""
+    """Whether words that spell a title are meant as one, where no year says so: several telling words, or a capital of their own."""
     if _dated(words):
         return True
-    content = stems(words)
-    if not content or schema.forms.get(plain(words)) or re.match(r"\s?[:–-]\s?[A-Z0-9]", text[end:]):
+    if schema.forms.get(plain(words)) or LONGER.match(text[end:]):
         return False
     tokens = TOKEN.findall(words)
-    if len(content) > 1:
-        return True
-    if YEAR.match(text[end:]):
-        return True
+    telling = set(stems(words)) - GENERIC
+    if len(telling) > 1 or (telling and len(stems(words)) > 1 and words[0].isupper()):
+        return words != words.lower() or len(tokens) > 2 or not ARTICLE.search(text[:start])
     last = words[-len(tokens[-1]) :]
     if not words.isascii() and len(words) > 1 and not last[0].isupper():
         return last[0].lower() == last[0].upper()  # a script without capitals
-    # One word is a title only with a capital that no sentence begins with, and not as part of a longer name.
+    # Words that tell little are a title only with a capital that no sentence begins with, and not as part of a longer name.
     before = text[:start].rstrip()
     begins = not before or before[-1] in ".!?"
     previous = re.search(r"(\S+)\s$", text[:start])
-    inner = (
-        previous is not None
-        and previous[1][0].isupper()
-        and previous[1] != "I"
-        and bool(re.search(r"[^.!?\s]\s+$", text[: previous.start()]))
-    )
+    if previous is not None and previous[1] == "I" and len(tokens) == 1:
+        return False  # a verb: "I Love that film"
+    inner = previous is not None and previous[1][0].isupper() and bool(re.search(r"[^.!?\s]\s+$", text[: previous.start()]))
     longer = inner or bool(re.match(r" (?:(?:in|of|on|at|for|to|with|from|the) )*[A-Z][a-z]", text[end:]))
-    return len(last) > 2 and last[0].isupper() and not shouted and not longer and not (begins and len(tokens) == 1)
+    return len(last) > 2 and last[0].isupper() and not shouted and not longer and len(tokens) > (begins or not telling)
 
 
 def _one_of(ids: tuple[str, ...], words: str, state: State, unclear: list[str]) -> tuple[str, ...]:
@@ -276,7 +271,9 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
     def one(found: re.Match[str]) -> str:
         before = re.findall(r"⟨(\d+)⟩", text[: found.start()])
         prefix, words = next((a, b) for a, b in zip(found.groups()[::2], found.groups()[1::2], strict=True) if b)
-        ids = marks[int(before[-1])][0] if before else (state.focus,) if state.focus else listed[:1]
+        # What is surely a title is meant before words that only spell one: "I saw ⟨0⟩ last night, I love that film".
+        sure = [n for n in before if marks[int(n)][2]] or before
+        ids = marks[int(sure[-1])][0] if sure else (state.focus,) if state.focus else listed[:1]
         return prefix + mark(ids, words, False) if ids else found[0]
 
     return ONE.sub(one, text)

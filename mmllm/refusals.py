@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from mmllm.lexical import GENERIC
 from mmllm.schema import Schema, stems
-from mmllm.spans import GENERIC, WORD, choose, cut, filter_on, spans
+from mmllm.spans import WORD, choose, cut, filter_on, spans
 from mmllm.types import Filter, Scalar
 
 NO = re.compile(

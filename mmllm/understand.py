@@ -16,9 +16,10 @@ from mmllm import critiques, measures, mentions, values
 from mmllm.catalog import matches
 from mmllm.clauses import LEAD, plain
 from mmllm.dialogue import Act, State, Turn, as_words, filter_values
+from mmllm.lexical import GENERIC
 from mmllm.lexical import words as stems
 from mmllm.schema import Schema, key
-from mmllm.spans import CJK, GENERIC, WORD
+from mmllm.spans import CJK, WORD
 from mmllm.texts import say
 from mmllm.types import Filter
 

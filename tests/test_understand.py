@@ -234,6 +234,70 @@ def test_a_film_is_known_by_its_year_and_its_other_names():
     assert read(f"I loved {rows[3]['title']} (1964)", schema).liked == ("long",)
 
 
+NAMES = Schema.of(
+    parse_item({"id": id_, "title": title, "attributes": {"year": year}})
+    for id_, title, year in (
+        ("it-90", "It", 1990),
+        ("it-17", "It", 2017),
+        ("thing", "Thing, The", 1982),
+        ("kestrel-95", "Kestrel", 1995),
+        ("kestrel-17", "Kestrel: The Way Home", 2017),
+        ("kestrel-18", "Kestrel & Owl", 2018),
+        ("saw-03", "Grinder", 2003),
+        ("saw-04", "Grinder", 2004),
+        ("mia", "Oh Mia!", 2008),
+        ("story", "Love Story", 1970),
+        ("beauty", "Beauty and the Wolf", 1991),
+        ("spider", "Spider-Fellow", 2002),
+        ("orange", "Clockwork Lemon, A", 1971),
+        ("love", "Love", 2011),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("named", "id_"),
+    [
+        ("It (2017)", "it-17"),  # dated, whatever its words say
+        ("the thing (1982)", "thing"),
+        ("The Thing", "thing"),
+        ("Grinder (2004)", "saw-04"),  # the year that is said comes before the one beside it
+        ("Kestrel (1995)", "kestrel-95"),
+        ("Kestrel (2017)", "kestrel-17"),  # by what stands before the subtitle
+        ("The Way Home (2017)", "kestrel-17"),
+        ("Kestrel and Owl", "kestrel-18"),
+        ("Oh Mia! (2008)", "mia"),
+        ("Spiderfellow", "spider"),
+        ("spider fellow", "spider"),
+        ("a clock work lemon", "orange"),
+        ("Love Story", "story"),
+        ("the beauty and the wolf", "beauty"),
+    ],
+)
+def test_a_title_is_known_however_it_is_written(named, id_):
+    turn = read(f"yes we loved {named}", NAMES)
+    assert (turn.liked, turn.unclear) == ((id_,), ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "we loved the love story in that",  # behind an article small letters are a common noun
+        "yes I Love that film",  # behind "I" stands a verb
+        "we loved Kestrel 3 (2019)",  # another film of the series
+        "we loved Kestrel: Volume Two",
+        "we loved the thing",
+        "we loved It (1971)",
+    ],
+)
+def test_what_only_looks_like_a_title_is_none(text):
+    assert read(text, NAMES).liked == ()
+
+
+def test_a_pronoun_means_what_is_surely_a_title_before_words_that_only_spell_one():
+    assert read("I watched Kestrel (1995) and cried at its Love Story, we love that film", NAMES).liked == ("kestrel-95",)
+
+
 def test_a_kind_beside_the_word_for_the_thing_is_a_wish_whatever_titles_say():
     rows = [
         {"id": str(n), "title": t, "attributes": {"genre": g}}
