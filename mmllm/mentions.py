@@ -14,7 +14,7 @@ from mmllm.dialogue import State
 from mmllm.lexical import GENERIC
 from mmllm.schema import TOKEN, Schema, key, plain, stems
 from mmllm.texts import say
-from mmllm.verdicts import RULES, M
+from mmllm.verdicts import RULES, UNSAID, M
 
 ORDINALS = {
     w: n
@@ -47,15 +47,17 @@ ONE = re.compile(
     r"is|looks|looked|seems|seemed)\b)"
     r"|(\b(?:like|love|loved|liked|enjoyed?|hated?|disliked?|seen|saw|watched|know|read|own|about|than|"
     r"as|why|not|of|take|want|to)\s+)"
-    r"(\b(?:that|this|it)\b)(?=\s*(?:$|[.,;!?，。]|(?:but|and|a lot|very|too|already|again|so|only|though|either|before)\b))"
+    r"(\b(?:that|this)\b(?=\s*(?:$|[.,;!?，。]|(?:but|and|a lot|very|too|already|again|so|only|though|either|before|as well|because)\b))|"
+    r"\bit\b(?!'|\s+(?:is|was|has|had|would|will|might|may|can|could|should|looks?|sounds?|to|how|when(?! (?:i|we)\b)|that|if|in)\b))"
     r"|()([这那][个個部张本件幅](?:电影|片子)?|它)"
 )
-# "That's a good one" speaks of an item, "that's a good idea" does not; "I was no fan" is said of it.
-THATS = re.compile(
-    r"\b(that|it|this)'?s\s+(?=(?:such )?(?:an?|the|my|one of my)\s+(?:[\w-]+\s+){0,3}(?:one|movie|film|classic|favou?rites?)\b)"
+THEM = re.compile(
+    r"(\b(?:like|love|loved|liked|enjoyed?|hated?|disliked?|seen|saw|watched|know|own)\s+(?:all\s+|both\s+)?)(?:them|those|these)"
+    r"(?:\s+(?:all|both))?\b(?=\s*(?:$|[.,;!?]|(?:but|and|a lot|too|already|so|as well)\b))"
+    r"|((?:^\W*|[.,;!?]\s*|\b(?:and|but|yes|yeah|think|thought)\s+))(?:they|those|these|both)(?=\s+(?:(?:all|both)\s+)?(?:are|were|was)\b)"
 )
-NO_FAN = re.compile(r"\b(?:was|am|'m) ?(?:n't|not) (?:really )?(?:an? )?(?:big |huge |much of a )?fan\b(?!\s+of)")
-FAVOURITE = re.compile(r"((?:^|[.!?;,])\s*(?:oh |yes |yeah |yep )*)one of my(?= (?:all[ -]time )?fav)")
+"""Several items by a pronoun: as an object, or as the subject of what they are."""
+OFFERED = re.compile(r"\b(?:suggestion|recommendation|idea|option|choice)s\b[^⟨]*$")
 SUPERLATIVES: dict[str, tuple[str, Callable[..., str]]] = {
     **{w: ("price", min) for w in ("cheapest", "least expensive", "最便宜的")},
     **{w: ("price", max) for w in ("most expensive", "dearest", "最贵的")},
@@ -230,12 +232,20 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
         unclear.append(say("showed" if listed else "no_list", state.lang, words=words.strip(), count=len(listed)))
         return mark((), words, True)
 
+    def named(before: str) -> tuple[str, ...]:
+        """The items that a turn named so far, where it named several."""
+        here = re.findall(r"⟨(\d+)⟩", before)
+        return tuple(i for n in here for i in marks[int(n)][0]) if len(here) > 1 else ()
+
+    def them(found: re.Match[str]) -> str:
+        before = found.string[: found.start()]
+        ids = () if found[1] is None and OFFERED.search(before) else named(before) or listed
+        return (found[1] or found[2] or "") + mark(ids, found[0], False) if ids else found[0]
+
     def several(found: re.Match[str]) -> str:
         count = found[1] or found[2]
         if not count:
-            here = re.findall(r"⟨(\d+)⟩", found.string[: found.start()])
-            named = tuple(i for n in here for i in marks[int(n)][0]) if len(here) > 1 else ()
-            ids = named or (listed[:2] if found[0].startswith("both") else listed)
+            ids = named(found.string[: found.start()]) or (listed[:2] if found[0].startswith("both") else listed)
         else:
             ids = listed[: COUNTS.get(count) or DIGITS.get(count) or int(count)]
         if not ids:
@@ -261,9 +271,10 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
             return found[0]
         return mark((pick(known, key=lambda i: schema.items[i].attributes[attribute.name]),), found[0], True)
 
-    text = FAVOURITE.sub(r"\1it is one of my", NO_FAN.sub(r"\g<0> of it", THATS.sub(r"\1 is ", text)))
+    for unsaid, whole in UNSAID:
+        text = unsaid.sub(whole, text)
     text = SUPERLATIVE.sub(most, text)
-    text = SEVERAL.sub(several, text)
+    text = SEVERAL.sub(several, THEM.sub(them, text))
     text = ORDINAL.sub(ordinal, text)
     if ALL_ABOUT.search(text):
         text = NUMBER.sub(lambda m: at(int(m[1]), m[0]), text)

@@ -103,6 +103,10 @@ GREETING = re.compile(
 """What a turn may begin with before it says anything."""
 REQUEST = re.compile(r"\b(?:show|find|want|need|looking|give|recommend|suggest|search)\b|找|推荐|想")
 """Beside a rude word, other words are a request only where one of these says so."""
+UNMARKED = re.compile(
+    r"\b((?:do|does|did|is|was|are|were|hav|have|has|had|ca|could|would|should|wo)n)(t)\b|\b(i)(m|ve)\b", re.IGNORECASE
+)
+"""Contractions that were typed without their apostrophe."""
 ROMCOM = re.compile(r"\brom[- ]?coms?\b", re.IGNORECASE)
 NARROWS = re.compile(
     r"(?:^|[.!?;]\s)\W*(?:(?:ok|okay|yes|no|well|hmm|great|nice|good)\W+)*(?:but|and|also|only|just|with|in|make (?:it|"
@@ -129,7 +133,9 @@ def understand(text: str, schema: Schema, state: State, reader: Reader | None = 
     stand as they are.
     """
     text = ROMCOM.sub("romantic comedy", unicodedata.normalize("NFKC", text).replace("’", "'").strip())
-    text = re.sub("[⟨⟩⟪⟫]", " ", text)  # the marks of `mentions` are ours
+    text = UNMARKED.sub(
+        lambda m: "'".join(filter(None, m.groups())), re.sub("[⟨⟩⟪⟫]", " ", text)
+    )  # the marks of `mentions` are ours
     low = text.lower()
     if state.question is not None and (answer := _answer(low, state, schema)) is not None:
         return answer
@@ -277,7 +283,7 @@ def _about(found: mentions.Mentions, marked: tuple[str, ...], state: State) -> T
         targets = marked[-1:] or (() if found.unclear else (state.focus,) if state.focus else state.listed[:1])
         turn = _of_items("why", targets, state.lang)
         return replace(turn, unclear=found.unclear or turn.unclear)
-    if "about" in found.said:
+    if found.said.keys() == {"about"}:
         return Turn("about", targets=found.said["about"])
     return None
 

@@ -9,8 +9,9 @@ import pytest
 
 from mmllm.catalog_row import parse_item
 from mmllm.dialogue import State, as_words, merge, step
+from mmllm.explain import template
 from mmllm.schema import Schema
-from mmllm.types import Filter
+from mmllm.types import Explanation, Filter, Recommendation, Response
 from mmllm.understand import understand
 
 LINES = (Path(__file__).parent / "data" / "films.jsonl").read_text(encoding="utf-8").splitlines()
@@ -318,6 +319,73 @@ def test_a_number_that_could_be_two_things_is_asked_about_and_the_answer_is_unde
     answered = read("the depth", boxes, State(question=turn.question))
     assert answered.filters == (Filter("depth", "<", 40),)
     assert read("a red thing", boxes, State(question=turn.question)).words == "a red thing"
+
+
+def card(id_, rank):
+    item = FILMS.items[id_]
+    return Recommendation(id_, item.title, rank, 0.0, {}, {}, Explanation(template(item.title, ()), "template"), item)
+
+
+def listing(*ids):
+    """The state with these items on the list, the last of them spoken of."""
+    cards = tuple(card(id_, n) for n, id_ in enumerate(ids, start=1))
+    return State(focus=ids[-1], last=Response(cards, (), {}))
+
+
+BOTH = ["copper-rain", "moth-season"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "ids"),
+    [
+        ("I don't want anything like Red Meridian", "disliked", ["red-meridian"]),
+        ("nothing too slow like Red Meridian", "disliked", ["red-meridian"]),
+        ("any films other than Red Meridian", "disliked", ["red-meridian"]),
+        ("not sure, maybe something like Red Meridian", "similar", ["red-meridian"]),
+        ("I haven't seen anything like Red Meridian", "", []),
+        ("Red Meridian was violent but a good one", "liked", ["red-meridian"]),
+        ("Red Meridian was slow and boring", "disliked", ["red-meridian"]),
+        ("Red Meridian was boring but very good", "liked", ["red-meridian"]),
+        ("Red Meridian was good but boring", "disliked", ["red-meridian"]),
+        ("Red Meridian was okay", "known", ["red-meridian"]),
+        ("I havent seen Red Meridian in years", "known", ["red-meridian"]),
+        ("I havent seen Red Meridian yet", "", []),
+        ("you should watch Red Meridian", "liked", ["red-meridian"]),
+        ("I should watch Red Meridian", "", []),
+        ("what is it about? I loved Red Meridian", "liked", ["red-meridian"]),  # a question hides no verdict
+        # What is on the list, by what stands for it.
+        ("great movie!", "liked", BOTH[1:]),
+        ("great idea!", "", []),
+        ("any similar films?", "similar", BOTH[1:]),
+        ("I loved it when I was young", "liked", BOTH[1:]),
+        ("I love it when it rains", "", []),
+        ("it sounded like it might rain", "", []),
+        ("that is fine", "", []),
+        ("They were great!", "liked", BOTH),
+        ("your suggestions are too few. They were great!", "", []),
+        ("I have seen them all", "known", BOTH),
+        ("saw both and I liked them", "liked", BOTH),
+        ("I would like to watch them", "", []),
+    ],
+)
+def test_what_is_said_without_a_name_is_said_of_what_was_named(text, kind, ids):
+    turn = read(text, state=listing(*BOTH))
+    said = {k: list(getattr(turn, k)) for k in ("liked", "disliked", "known", "similar") if getattr(turn, k)}
+    assert said == ({kind: ids} if kind else {})
+
+
+@pytest.mark.parametrize(
+    ("text", "filters"),
+    [
+        ("these are too old", [Filter("year", ">", 2021)]),
+        ("something older", [Filter("year", "<", 2003)]),
+        ("it was too old for my taste", []),  # of a film that was seen
+        ("those two aren't really comedies", []),
+        ("a film that isn't a comedy", [Filter("genre", "!=", "comedy")]),
+    ],
+)
+def test_what_is_told_of_films_that_were_seen_holds_no_list_to_it(text, filters):
+    assert list(read(text, state=listing("copper-rain", "moth-season")).filters) == filters
 
 
 def test_what_cannot_be_read_is_told():
