@@ -110,6 +110,16 @@ GENERIC = frozenset(
         "ok okay yes no not again about after already rather isn't aren't less long max our do does did am "
         "was were will get got go let make take love enjoy fan than same as all both today tonight now "
         "actually well new idea ideas option cool fine hi hello thanks thank if at by into not don't didn't i'm i'd it's that's help hello day "
+        "he him his she her hers they them their theirs us ours yours mine myself someone anyone everyone nobody each every those these "
+        "be been being had having would should might may must shall can't won't couldn't wouldn't shouldn't didn't doesn't haven't hasn't "
+        "wasn't weren't i've i'll you're you've that'd he's she's they're we're there's let's im ive ill dont cant "
+        "although though unless until till while when where why whenever since because cause except onto over through around along across "
+        "away off out up down before during within upon per via such any some "
+        "even ever never always usually usual mostly often sometimes probably definitely perhaps almost enough quite pretty totally "
+        "absolutely honestly personally finally especially particularly currently yet soon later once twice ago hopefully overall "
+        "ah wow omg lol haha ha hmm um uh yep yea yup nah nope ooh ohh alright bye goodbye goodnight welcome sorry awesome amazing excellent "
+        "two three couple couples time times night course fave faves far bit "
+        "seem seems sound sounds hope try check appreciate chat last next huge mind "
         "电影 片 部 看 想 要 个 点 一点 什么 有什么 推荐 好 好看 的 但 但是 也 只 只要 那 这 找 来 些 片子 吗 啊 吧 谢 谢谢 一部 一些 还 还要 再"
     )
 )

@@ -14,7 +14,7 @@ from mmllm.dialogue import State
 from mmllm.lexical import GENERIC
 from mmllm.schema import TOKEN, Schema, key, plain, stems
 from mmllm.texts import say
-from mmllm.verdicts import RULES, UNSAID, M
+from mmllm.verdicts import ITSELF, LIST, RULES, UNSAID, M
 
 ORDINALS = {
     w: n
@@ -124,7 +124,14 @@ def find(text: str, schema: Schema, state: State) -> Mentions:
 
 def _used_up(m: re.Match[str]) -> str:
     """The words of a rule are used up; its marks stay, for "cheaper than ⟨0⟩", and what it keeps: "any comedies" before "like ⟨0⟩"."""
-    return " ".join((m.groupdict().get("kept") or "", *re.findall(M, m[0]))).translate(USED).join("  ")
+    subject = TOLD.match(m[0]) if not GOES_ON.match(m.string, m.end()) else None
+    verb = (subject[2],) if subject else ()
+    return " ".join((m.groupdict().get("kept") or "", *re.findall(M, m[0]), *verb)).translate(USED).join("  ")
+
+
+# "⟨0⟩ was a great romance" leaves "⟨0⟩ was romance", which still tells; "⟨0⟩ is nice but red" goes on to ask.
+TOLD = re.compile(rf"{LIST}(?:\s+{ITSELF})?\s+(was|is|were|are)\b")
+GOES_ON = re.compile(r"\s*,?\s*(?:but|only|just|with|in|yet|但是?|不过)")
 
 
 def _all_spoken(text: str, spoken: set[int]) -> bool:

@@ -76,7 +76,7 @@ def read(text: str, schema: Schema, state: State, marks: Mapping[int, tuple[str,
     """Everything but numbers. `base` is what "him" and "the same" are about where no item is named."""
     out = Values(text, state.lang)
     _forget(out, schema)
-    out.text = asking(out.text)
+    out.text = asking(out.text, lambda part: spans(part, schema))
     _people(out, schema, marks, base)
     _same(out, schema, marks, base)
     refused = refusals(out.text, schema)
