@@ -15,8 +15,8 @@ from mmllm.verdicts import GOOD, VERY
 CUT = re.compile(
     r"[.!?;]+(?=\s|$)|[.!?;]*\s*\n|,?\s+(?:but|and|so|because|cause|though|although|however)\s+"
     r"(?=(?:i|you|we|he|she|they|it|that|this|do|can|could|is|was|have)\b)"
-    r"|\s+(?=i(?:'m| am| was| also| really| just)*\s+(?:like|love|liked|loved|want|need|saw|have|haven't|hate|prefer|enjoy|enjoyed|looking|"
-    r"seeking|hoping)\b)"
+    r"|\s+(?=i(?:'m| am| was| also| really| just| don't| do not)*\s+(?:like|love|liked|loved|want|need|saw|have|haven't|hate|"
+    r"prefer|enjoy|enjoyed|looking|seeking|hoping)\b)"
     r"|,\s+(?=(?:just |only )?(?:looking|searching|hoping)\b)"
     r"|\s+(?=i'm\b|i am\b|(?:can|could|do|have|did) (?:you|u) )"
 )
@@ -69,7 +69,7 @@ LEAD = re.compile(
     rf"{OPENING.pattern}"
     r"(?:(?:(?:can|could|would|will|do) (?:you|i|we) (?:please |maybe )?(?:show|find|recommend|suggest|give|direct|"
     r"get|have|know|help|see|tell)(?: me| us)?(?: to)?(?: find)?(?: of)?(?: some| any)?|"
-    rf"(?:(?:i|we)\s*{WISH}|{AFTER})(?: for)?(?: to)?(?: (?:see|watch|buy|find|have|get|watching|seeing))?|show(?: me| us)?|"
+    rf"(?:(?:i|we)\s*{WISH}|{DEGREE}{AFTER})(?: for)?(?: to)?(?: (?:see|watch|buy|find|have|get|watching|seeing))?|show(?: me| us)?|"
     r"find(?: me| us)?|give(?: me| us)?|recommend(?: me)?|suggest(?: me)?|search(?: for)?|"
     r"is there|are there|have you got|what about|how about|got|let's see|let me see|tell me|make (?:it|them))\b\s*|"
     r"(?:请|我想要?看?|想要?看?|想找|我要找|给我|帮我找?|有没有|推荐|来|找|我喜欢看?|我要看?|要)(?:一[个部张些本只]|几[个部张本])?)?"

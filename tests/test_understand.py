@@ -449,6 +449,54 @@ def test_what_only_tells_is_not_searched_for(text):
     assert read(text).words == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("I was hoping to find another film with a lantern", ("lantern",)),
+        ("I'm good, just looking for a story about a lantern", ("stori", "lantern")),
+        ("Oh boy, what a day! I want a story about a lantern", ("stori", "lantern")),
+        ("We talked about lanterns. I like dramas", ()),
+        ("I want a drama. Lanterns maybe", ("lantern",)),  # goes on with what asks
+        ("I loved Red Meridian. A film with a lantern", ("lantern",)),  # describes a thing
+        ("I loved Red Meridian. Lovely lantern scenes there", ()),
+        ("Red Meridian was a great lantern film", ()),  # told of the film
+        ("Yes! Ana Kowalski is amazing", ("ana", "kowalski")),  # praise of a person, not of what is told of her
+        ("the music was awesome, they really should sing even more", ()),
+        ("they were there through the night", ()),
+        ("driving through the night", ("drive",)),
+    ],
+)
+def test_of_a_chatty_turn_only_what_asks_is_searched_for(text, content):
+    assert read(text).content == content
+
+
+@pytest.mark.parametrize(
+    ("text", "filters"),
+    [
+        ("We had popcorn. Comedies!", ["genre comedy"]),  # a fragment that names a value
+        ("I even like comedies", ["genre comedy"]),
+        ("I am a comedy addict", ["genre comedy"]),
+        ("I am seeking a comedy", ["genre comedy"]),
+        ("I would really love a comedy", ["genre comedy"]),
+        ("we saw a lot and I don't like comedies", ["genre not comedy"]),
+        ("a film for a comedy writer", []),
+        ("something to watch with comedy fans", []),
+        ("dramas. No romance though", ["genre not romance", "genre drama"]),
+        ("Bob Keller is hilarious and comedy", []),
+    ],
+)
+def test_a_wish_is_read_however_it_is_opened(text, filters):
+    assert [as_words(f) for f in read(text).filters] == filters
+
+
+def test_whom_a_film_is_for_is_a_value_beside_the_others():
+    rows = [("1", ["comedy", "children"]), ("2", ["comedy"]), ("3", ["drama", "horror"])]
+    schema = Schema.of(parse_item({"id": i, "title": f"Film {i}", "attributes": {"genre": g}}) for i, g in rows)
+    for text in ("a comedy film for kids", "a comedy to watch with my family"):
+        assert [as_words(f) for f in read(text, schema).filters] == ["genre comedy and children"], text
+    assert [as_words(f) for f in read("a comedy for horror fans", schema).filters] == ["genre comedy"]
+
+
 def test_what_is_asked_for_before_a_comparison_is_not_used_up_by_it():
     turn = read("Do you know any good romantic films, something like Copper Rain?")
     assert turn.similar == ("copper-rain",) and turn.filters == (Filter("genre", "=", "romance"),)
