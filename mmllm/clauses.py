@@ -72,7 +72,7 @@ LEAD = re.compile(
     rf"(?:(?:i|we)\s*{WISH}|{DEGREE}{AFTER})(?: for)?(?: to)?(?: (?:see|watch|buy|find|have|get|watching|seeing))?|show(?: me| us)?|"
     r"find(?: me| us)?|give(?: me| us)?|recommend(?: me)?|suggest(?: me)?|search(?: for)?|"
     r"is there|are there|have you got|what about|how about|got|let's see|let me see|tell me|make (?:it|them))\b\s*|"
-    r"(?:请|我想要?看?|想要?看?|想找|我要找|给我|帮我找?|有没有|推荐|来|找|我喜欢看?|我要看?|要)(?:一[个部张些本只]|几[个部张本])?)?"
+    r"(?:再|那|就|也|还|今[天晚])*(?:请|我想要?看?|想要?看?|想找|我要找|给我|帮我找?|有没有|推荐|来|找|我喜欢看?|我要看?|要)(?:一[个部张些本只]|几[个部张本])?)?"
 )
 """What a request begins with."""
 

@@ -120,7 +120,8 @@ GENERIC = frozenset(
         "ah wow omg lol haha ha hmm um uh yep yea yup nah nope ooh ohh alright bye goodbye goodnight welcome sorry awesome amazing excellent "
         "two three couple couples time times night course fave faves far bit "
         "seem seems sound sounds hope try check appreciate chat last next huge mind "
-        "电影 片 部 看 想 要 个 点 一点 什么 有什么 推荐 好 好看 的 但 但是 也 只 只要 那 这 找 来 些 片子 吗 啊 吧 谢 谢谢 一部 一些 还 还要 再"
+        "电影 片 部 看 想 要 个 点 一点 什么 有什么 推荐 好 好看 的 但 但是 也 只 只要 那 这 找 来 些 片子 吗 啊 吧 谢 谢谢 "
+        "一部 一些 还 还要 再 有没有"
     )
 )
 """Stems that tell no item of a catalog from another, and what people say around a request."""
