@@ -23,13 +23,13 @@ from mmllm.dialogue import State, Turn
 from mmllm.encoders import Encoders
 from mmllm.errors import MmllmError
 from mmllm.explain import template
-from mmllm.lexical import words
+from mmllm.lexical import GENERIC, words
 from mmllm.lm import LanguageModel
 from mmllm.redial import TEST, VALIDATION, Dialogue, parts, read
 from mmllm.schema import NEAR, Schema, by_meaning
 from mmllm.store import Store
 from mmllm.types import Explanation, Filter, Recommendation, Response
-from mmllm.understand import GENERIC, Reader, understand
+from mmllm.understand import Reader, understand
 
 ITEMS = ("liked", "disliked", "known", "similar", "wanted")
 CHECKED = (*ITEMS, "filters", "avoid")

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmllm.errors import MmllmError
+from mmllm.lexical import GENERIC
 from mmllm.lexical import words as stems
 from mmllm.requests import PHRASES, facets
-from mmllm.spans import GENERIC, WORD
+from mmllm.spans import WORD
 from mmllm.types import Item
 
 LISTS = ("topic", "person", "mood", "series", "whom")

@@ -70,8 +70,9 @@ def read(found: Found, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
     for measures, op, pattern in CRITIQUES:
         while (hit := pattern.search(found.text)) is not None:
             said = hit[0].strip()
-            if TASTE.search(found.text[: hit.start()]) and PLURAL.search(said):
-                # "I like older films" tells a taste, and compares with nothing.
+            taste = TASTE.search(found.text[: hit.start()]) and PLURAL.search(said)
+            if taste or TOLD.search(found.text[: hit.start()]):
+                # "I like older films" and "it was too old" tell of what is known, and compare with nothing on the list.
                 found.text = found.text[: hit.start()] + " " + found.text[hit.end() :]
                 continue
             before, found.text = found.text[: hit.start()], found.text[: hit.start()] + " " + found.text[hit.end() :]
@@ -93,6 +94,7 @@ def read(found: Found, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
 TASTE = re.compile(
     r"\b(?:i|we)(?:'m| am)?\b[^.!?;⟨]*\b(?:like|love|enjoy|prefer|watch|watching|tend|into|open to|fans? of)\b[^.!?;⟨]*$"
 )
+TOLD = re.compile(r"\b(?:was|were|felt|wasn't|weren't)\s+(?:\w+\s+)?$")
 PLURAL = re.compile(r"\b(?:ones|films|movies|items|things)$")
 BESIDE = re.compile(r"⟨(\d+)⟩\s*,?\s*(?:(?:but|only|just|is|was|are|looks|seems|yet|但是?|不过)\s*(?:\w+\s+){0,3})?$")
 

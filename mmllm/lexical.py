@@ -100,6 +100,33 @@ def _latin(token: str) -> list[str]:
     return [_stemmer().stemWord(token)] if token and token not in STOPWORDS else []
 
 
+GENERIC = frozenset(
+    words(
+        "late lately recent recently favorite favorites favourite favourites few similar name choose mind think oh seen heard guess weekend "
+        "interested choice choices actor actors actress plot yeah sure "
+        "film films movie movies item items stamp stamps picture pictures thing things stuff one ones recommend recommendation suggest "
+        "suggestion good great nice best really maybe know watch see look kind kinds type sort also too else more other another but only just "
+        "instead then though still with please so very much bit little lot there here what which who how something anything everything "
+        "ok okay yes no not again about after already rather isn't aren't less long max our do does did am "
+        "was were will get got go let make take love enjoy fan than same as all both today tonight now "
+        "actually well new idea ideas option cool fine hi hello thanks thank if at by into not don't didn't i'm i'd it's that's help hello day "
+        "he him his she her hers they them their theirs us ours yours mine myself someone anyone everyone nobody each every those these "
+        "be been being had having would should might may must shall can't won't couldn't wouldn't shouldn't didn't doesn't haven't hasn't "
+        "wasn't weren't i've i'll you're you've that'd he's she's they're we're there's let's im ive ill dont cant "
+        "although though unless until till while when where why whenever since because cause except onto over through around along across "
+        "away off out up down before during within upon per via such any some "
+        "even ever never always usually usual mostly often sometimes probably definitely perhaps almost enough quite pretty totally "
+        "absolutely honestly personally finally especially particularly currently yet soon later once twice ago hopefully overall "
+        "ah wow omg lol haha ha hmm um uh yep yea yup nah nope ooh ohh alright bye goodbye goodnight welcome sorry awesome amazing excellent "
+        "two three couple couples time times night course fave faves far bit "
+        "seem seems sound sounds hope try check appreciate chat last next huge mind "
+        "电影 片 部 看 想 要 个 点 一点 什么 有什么 推荐 好 好看 的 但 但是 也 只 只要 那 这 找 来 些 片子 吗 啊 吧 谢 谢谢 "
+        "一部 一些 还 还要 再 有没有"
+    )
+)
+"""Stems that tell no item of a catalog from another, and what people say around a request."""
+
+
 def searchable(payload: Payload) -> str:
     """What BM25 reads of an item: everything people may say about it, in any language."""
     item = payload.item

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mmllm.dialogue import State
+from mmllm.lexical import GENERIC
 from mmllm.schema import TOKEN, Schema, key, plain, stems
 from mmllm.texts import say
-from mmllm.verdicts import RULES, M
+from mmllm.verdicts import ITSELF, LIST, RULES, UNSAID, M
 
 ORDINALS = {
     w: n
@@ -46,15 +47,17 @@ ONE = re.compile(
     r"is|looks|looked|seems|seemed)\b)"
     r"|(\b(?:like|love|loved|liked|enjoyed?|hated?|disliked?|seen|saw|watched|know|read|own|about|than|"
     r"as|why|not|of|take|want|to)\s+)"
-    r"(\b(?:that|this|it)\b)(?=\s*(?:$|[.,;!?，。]|(?:but|and|a lot|very|too|already|again|so|only|though|either|before)\b))"
+    r"(\b(?:that|this)\b(?=\s*(?:$|[.,;!?，。]|(?:but|and|a lot|very|too|already|again|so|only|though|either|before|as well|because)\b))|"
+    r"\bit\b(?!'|\s+(?:is|was|has|had|would|will|might|may|can|could|should|looks?|sounds?|to|how|when(?! (?:i|we)\b)|that|if|in)\b))"
     r"|()([这那][个個部张本件幅](?:电影|片子)?|它)"
 )
-# "That's a good one" speaks of an item, "that's a good idea" does not; "I was no fan" is said of it.
-THATS = re.compile(
-    r"\b(that|it|this)'?s\s+(?=(?:such )?(?:an?|the|my|one of my)\s+(?:[\w-]+\s+){0,3}(?:one|movie|film|classic|favou?rites?)\b)"
+THEM = re.compile(
+    r"(\b(?:like|love|loved|liked|enjoyed?|hated?|disliked?|seen|saw|watched|know|own)\s+(?:all\s+|both\s+)?)(?:them|those|these)"
+    r"(?:\s+(?:all|both))?\b(?=\s*(?:$|[.,;!?]|(?:but|and|a lot|too|already|so|as well)\b))"
+    r"|((?:^\W*|[.,;!?]\s*|\b(?:and|but|yes|yeah|think|thought)\s+))(?:they|those|these|both)(?=\s+(?:(?:all|both)\s+)?(?:are|were|was)\b)"
 )
-NO_FAN = re.compile(r"\b(?:was|am|'m) ?(?:n't|not) (?:really )?(?:an? )?(?:big |huge |much of a )?fan\b(?!\s+of)")
-FAVOURITE = re.compile(r"((?:^|[.!?;,])\s*(?:oh |yes |yeah |yep )*)one of my(?= (?:all[ -]time )?fav)")
+"""Several items by a pronoun: as an object, or as the subject of what they are."""
+OFFERED = re.compile(r"\b(?:suggestion|recommendation|idea|option|choice)s\b[^⟨]*$")
 SUPERLATIVES: dict[str, tuple[str, Callable[..., str]]] = {
     **{w: ("price", min) for w in ("cheapest", "least expensive", "最便宜的")},
     **{w: ("price", max) for w in ("most expensive", "dearest", "最贵的")},
@@ -121,7 +124,14 @@ def find(text: str, schema: Schema, state: State) -> Mentions:
 
 def _used_up(m: re.Match[str]) -> str:
     """The words of a rule are used up; its marks stay, for "cheaper than ⟨0⟩", and what it keeps: "any comedies" before "like ⟨0⟩"."""
-    return " ".join((m.groupdict().get("kept") or "", *re.findall(M, m[0]))).translate(USED).join("  ")
+    subject = TOLD.match(m[0]) if not GOES_ON.match(m.string, m.end()) else None
+    verb = (subject[2],) if subject else ()
+    return " ".join((m.groupdict().get("kept") or "", *re.findall(M, m[0]), *verb)).translate(USED).join("  ")
+
+
+# "⟨0⟩ was a great romance" leaves "⟨0⟩ was romance", which still tells; "⟨0⟩ is nice but red" goes on to ask.
+TOLD = re.compile(rf"{LIST}(?:\s+{ITSELF})?\s+(was|is|were|are)\b")
+GOES_ON = re.compile(r"\s*,?\s*(?:but|only|just|with|in|yet|但是?|不过)")
 
 
 def _all_spoken(text: str, spoken: set[int]) -> bool:
@@ -141,20 +151,13 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
     out, position, n = [], 0, 0
     while n < len(tokens):
         for size in range(min(LONGEST, len(tokens) - n), 0, -1):
-            span = tokens[n : n + size]
-            words = text[span[0].start() : span[-1].end()]
-            ids = _dated_as(schema.titles.get(key(words), ()), words, text[span[-1].end() :], schema)
-            if ids and _is_title(words, text, span[0].start(), span[-1].end(), schema, shouted=shouted):
-                end = span[-1].end()
-                end += (said.end() if (said := YEAR.match(text[end:])) else 0) or (text[end : end + 1] == ")" and "(" in words)
-                out += [
-                    text[position : span[0].start()],
-                    mark(
-                        _one_of(ids, words, state, unclear),
-                        text[span[0].start() : end],
-                        talked_about or _dated(words) or YEAR.match(text[span[-1].end() :]) is not None,
-                    ),
-                ]
+            start, end = tokens[n].start(), tokens[n + size - 1].end()
+            words, dated = text[start:end], YEAR.match(text[end:])
+            ids = _of_year(words, int(dated[1]), schema) if dated and not _dated(words) else schema.titles.get(key(words), ())
+            if ids and (dated or _is_title(words, text, start, end, schema, shouted=shouted)):
+                end += dated.end() if dated else text[end : end + 1] == ")" and "(" in words
+                strong = talked_about or _dated(words) or dated is not None
+                out += [text[position:start], mark(_one_of(ids, words, state, unclear), text[start:end], strong)]
                 position, n = end, n + size
                 break
         else:
@@ -167,7 +170,11 @@ def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[s
     return DATED.sub(unknown, "".join(out) + text[position:])
 
 
-YEAR = re.compile(r"\s*\((\d{4})\)")
+# What makes a title one of another film: a subtitle, a number of a series.
+LONGER = re.compile(r"\s?[:–-]\s?[A-Z0-9]|,? (?i:vol|part|chapter|episode)\b|,? (?:\d{1,2}|II+)\s*(?:$|[(,.;:!?])")
+# Before small letters these begin a common noun: "a love story", "the other guys".
+ARTICLE = re.compile(r"\b(?:an?|the|my|your|his|her|their|our|this|that|some|any)\s+$", re.IGNORECASE)
+YEAR = re.compile(r"[.!?]*\s*\((\d{4})\)")
 # Words with capitals before a year: a title that the catalog does not have.
 DATED = re.compile(
     r"(?:(?:[A-Z0-9][\w'’.:&!,-]*|[Tt]he|of|and|in|an?|to|on|for|with|at|from)\s+){0,11}[A-Z0-9][\w'’.:&!-]*\s*\((?:18|19|20)\d\d\)"
@@ -178,41 +185,38 @@ def _dated(words: str) -> bool:
     return bool(re.search(r"\(\d{4}$", words))
 
 
-def _dated_as(ids: tuple[str, ...], words: str, behind: str, schema: Schema) -> tuple[str, ...]:
-    """The items of a title that are of the year said behind it, give or take one; all where none is said."""
-    said = YEAR.match(behind)
-    if said is None or _dated(words):
-        return ids
-    return tuple(i for i in ids if (year := schema.year(i)) is not None and abs(year - int(said[1])) <= 1)
+def _of_year(words: str, year: int, schema: Schema) -> tuple[str, ...]:
+    """The items that a title and the year said behind it mean: of that year, or of the one beside it; "Jumanji (2017)" by its part."""
+    named = schema.titles.get(key(words), ())
+    for years in ((year,), (year - 1, year + 1)):
+        parts = (i for y in years for i in schema.titles.get(key(f"{words} {y}"), ()))
+        if ids := (*(i for i in named if schema.year(i) in years), *parts):
+            return tuple(dict.fromkeys(ids))
+    return ()
 
 
 def _is_title(words: str, text: str, start: int, end: int, schema: Schema, *, shouted: bool) -> bool:
-    """Whether words that spell a title are meant as one: dated, or several words with content, or one with a capital of its own."""
+    """Whether words that spell a title are meant as one, where no year says so: several telling words, or a capital of their own."""
     if _dated(words):
         return True
-    content = stems(words)
-    if not content or schema.forms.get(plain(words)) or re.match(r"\s?[:–-]\s?[A-Z0-9]", text[end:]):
+    if schema.forms.get(plain(words)) or LONGER.match(text[end:]):
         return False
     tokens = TOKEN.findall(words)
-    if len(content) > 1:
-        return True
-    if YEAR.match(text[end:]):
-        return True
+    telling = set(stems(words)) - GENERIC
+    if len(telling) > 1 or (telling and len(stems(words)) > 1 and words[0].isupper()):
+        return words != words.lower() or len(tokens) > 2 or not ARTICLE.search(text[:start])
     last = words[-len(tokens[-1]) :]
     if not words.isascii() and len(words) > 1 and not last[0].isupper():
         return last[0].lower() == last[0].upper()  # a script without capitals
-    # One word is a title only with a capital that no sentence begins with, and not as part of a longer name.
+    # Words that tell little are a title only with a capital that no sentence begins with, and not as part of a longer name.
     before = text[:start].rstrip()
     begins = not before or before[-1] in ".!?"
     previous = re.search(r"(\S+)\s$", text[:start])
-    inner = (
-        previous is not None
-        and previous[1][0].isupper()
-        and previous[1] != "I"
-        and bool(re.search(r"[^.!?\s]\s+$", text[: previous.start()]))
-    )
+    if previous is not None and previous[1] == "I" and len(tokens) == 1:
+        return False  # a verb: "I Love that film"
+    inner = previous is not None and previous[1][0].isupper() and bool(re.search(r"[^.!?\s]\s+$", text[: previous.start()]))
     longer = inner or bool(re.match(r" (?:(?:in|of|on|at|for|to|with|from|the) )*[A-Z][a-z]", text[end:]))
-    return len(last) > 2 and last[0].isupper() and not shouted and not longer and not (begins and len(tokens) == 1)
+    return len(last) > 2 and last[0].isupper() and not shouted and not longer and len(tokens) > (begins or not telling)
 
 
 def _one_of(ids: tuple[str, ...], words: str, state: State, unclear: list[str]) -> tuple[str, ...]:
@@ -235,12 +239,20 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
         unclear.append(say("showed" if listed else "no_list", state.lang, words=words.strip(), count=len(listed)))
         return mark((), words, True)
 
+    def named(before: str) -> tuple[str, ...]:
+        """The items that a turn named so far, where it named several."""
+        here = re.findall(r"⟨(\d+)⟩", before)
+        return tuple(i for n in here for i in marks[int(n)][0]) if len(here) > 1 else ()
+
+    def them(found: re.Match[str]) -> str:
+        before = found.string[: found.start()]
+        ids = () if found[1] is None and OFFERED.search(before) else named(before) or listed
+        return (found[1] or found[2] or "") + mark(ids, found[0], False) if ids else found[0]
+
     def several(found: re.Match[str]) -> str:
         count = found[1] or found[2]
         if not count:
-            here = re.findall(r"⟨(\d+)⟩", found.string[: found.start()])
-            named = tuple(i for n in here for i in marks[int(n)][0]) if len(here) > 1 else ()
-            ids = named or (listed[:2] if found[0].startswith("both") else listed)
+            ids = named(found.string[: found.start()]) or (listed[:2] if found[0].startswith("both") else listed)
         else:
             ids = listed[: COUNTS.get(count) or DIGITS.get(count) or int(count)]
         if not ids:
@@ -266,9 +278,10 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
             return found[0]
         return mark((pick(known, key=lambda i: schema.items[i].attributes[attribute.name]),), found[0], True)
 
-    text = FAVOURITE.sub(r"\1it is one of my", NO_FAN.sub(r"\g<0> of it", THATS.sub(r"\1 is ", text)))
+    for unsaid, whole in UNSAID:
+        text = unsaid.sub(whole, text)
     text = SUPERLATIVE.sub(most, text)
-    text = SEVERAL.sub(several, text)
+    text = SEVERAL.sub(several, THEM.sub(them, text))
     text = ORDINAL.sub(ordinal, text)
     if ALL_ABOUT.search(text):
         text = NUMBER.sub(lambda m: at(int(m[1]), m[0]), text)
@@ -276,7 +289,9 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
     def one(found: re.Match[str]) -> str:
         before = re.findall(r"⟨(\d+)⟩", text[: found.start()])
         prefix, words = next((a, b) for a, b in zip(found.groups()[::2], found.groups()[1::2], strict=True) if b)
-        ids = marks[int(before[-1])][0] if before else (state.focus,) if state.focus else listed[:1]
+        # What is surely a title is meant before words that only spell one: "I saw ⟨0⟩ last night, I love that film".
+        sure = [n for n in before if marks[int(n)][2]] or before
+        ids = marks[int(sure[-1])][0] if sure else (state.focus,) if state.focus else listed[:1]
         return prefix + mark(ids, words, False) if ids else found[0]
 
     return ONE.sub(one, text)

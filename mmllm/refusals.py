@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from mmllm.lexical import GENERIC
 from mmllm.schema import Schema, stems
-from mmllm.spans import GENERIC, WORD, choose, cut, filter_on, spans
+from mmllm.spans import WORD, choose, cut, filter_on, spans
 from mmllm.types import Filter, Scalar
 
 NO = re.compile(
@@ -14,7 +15,7 @@ NO = re.compile(
     r"no|not|without|nothing|non|except(?: for)?|but not|avoid|exclude|skip|anything but|rather not|"
     r"hates?|hated|dislike|can'?t stand|"
     r"(?:do not|don'?t|doesn'?t|didn'?t) (?:really )?(?:want|like|need|care for|enjoy|show me|give me|"
-    r"fancy|involve|have|contain|include)|aren'?t|isn'?t|"
+    r"fancy|involve|have|contain|include)|(?:that|which) (?:aren'?t|isn'?t)|"
     r"never|too|less|sick of|tired of|enough of)\s+"
     r"(?:(?:any|a|an|more|too|with|about|of|the|in|that is|that are|which is|to see|see|really|so|very|"
     r"much|for|movies?|films?|ones?|things|something|anything)\s+)*"

@@ -100,8 +100,11 @@ class Schema:
                 for value in a.values:
                     forms.setdefault(plain(str(value)), []).append((a.name, value))
         titles: dict[str, list[str]] = {}
+        dated = next((a.name for a in attributes.values() if a.measures == "year"), "")
         for item in items:
-            for form in title_forms(item.title):
+            year = year_of(item, dated)
+            forms_of = (*title_forms(item.title), *(f"{part} {year}" for part in title_parts(item.title) if year is not None))
+            for form in forms_of:
                 titles.setdefault(key(form), []).append(item.id)
         return cls(
             attributes=attributes,
@@ -140,12 +143,8 @@ class Schema:
 
     def year(self, id_: str) -> int | None:
         """The year of an item: the one in its title, or its attribute."""
-        item = self.items[id_]
-        if found := re.search(r"\((\d{4})\)\s*$", item.title):
-            return int(found[1])
         dates = self.measuring("year")
-        value = item.attributes.get(dates.name) if dates else None
-        return int(value) if isinstance(value, (int, float)) else None
+        return year_of(self.items[id_], dates.name if dates else "")
 
     def knows(self, stem: str) -> bool:
         """True if any item says the word."""
@@ -196,12 +195,32 @@ TOKEN = re.compile(r"\w+(?:['’]\w+)?")
 
 
 def key(title: str) -> str:
-    """A title as its bare words.
+    """A title as its bare letters: people also write "Spiderman", "fast and furious" and "clock work orange".
 
     >>> key("Fast & Furious (2009)")
-    'fast furious 2009'
+    'fastandfurious2009'
     """
-    return " ".join(t.replace("’", "'") for t in TOKEN.findall(title.casefold()))
+    return re.sub(r"[\W_]+", "", title.casefold().replace("&", " and "))
+
+
+def title_parts(title: str) -> tuple[str, ...]:
+    """What a subtitle sets apart: people say one of these with its year.
+
+    >>> title_parts("Kestrel: Episode V - The Long Way Home (1980)")
+    ('Kestrel', 'Episode V', 'The Long Way Home')
+    >>> title_parts("Clock, The (1994)")
+    ()
+    """
+    parts = re.split(r":\s+|\s+[-–]\s+", re.sub(r"\s*\([^)]*\)", "", title))
+    return tuple(parts) if len(parts) > 1 else ()
+
+
+def year_of(item: Item, attribute: str) -> int | None:
+    """The year in an item's title, or its value of that attribute."""
+    if found := re.search(r"\((\d{4})\)\s*$", item.title):
+        return int(found[1])
+    value = item.attributes.get(attribute)
+    return int(value) if isinstance(value, (int, float)) else None
 
 
 def title_forms(title: str) -> tuple[str, ...]:

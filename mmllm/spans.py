@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
+from mmllm.lexical import GENERIC
 from mmllm.schema import Schema, stems
 from mmllm.synonyms import SYNONYMS
 from mmllm.texts import CJK
@@ -13,20 +14,6 @@ from mmllm.types import Filter, Item, Scalar
 
 WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 THING = re.compile(r"(?:film|movie|one|picture|item)s?")
-GENERIC = frozenset(
-    stems(
-        "late lately recent recently favorite favorites favourite favourites few similar name choose mind think oh seen heard guess weekend "
-        "interested choice choices actor actors actress plot yeah sure "
-        "film films movie movies item items stamp stamps picture pictures thing things stuff one ones recommend recommendation suggest "
-        "suggestion good great nice best really maybe know watch see look kind kinds type sort also too else more other another but only just "
-        "instead then though still with please so very much bit little lot there here what which who how something anything everything "
-        "ok okay yes no not again about after already rather isn't aren't less long max our do does did am "
-        "was were will get got go let make take love enjoy fan than same as all both today tonight now "
-        "actually well new idea ideas option cool fine hi hello thanks thank if at by into not don't didn't i'm i'd it's that's help hello day "
-        "电影 片 部 看 想 要 个 点 一点 什么 有什么 推荐 好 好看 的 但 但是 也 只 只要 那 这 找 来 些 片子 吗 啊 吧 谢 谢谢 一部 一些 还 还要 再"
-    )
-)
-"""Stems that tell no item from another."""
 LONGEST = 4
 """Words in the longest value that is looked for."""
 # What is said of something that was seen asks for nothing: "it was really funny", "is it scary?".

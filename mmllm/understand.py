@@ -14,11 +14,12 @@ from dataclasses import replace
 
 from mmllm import critiques, measures, mentions, values
 from mmllm.catalog import matches
-from mmllm.clauses import LEAD, plain
+from mmllm.clauses import MORE_FIRST, NARROWS, content, plain, searched
 from mmllm.dialogue import Act, State, Turn, as_words, filter_values
+from mmllm.lexical import GENERIC
 from mmllm.lexical import words as stems
 from mmllm.schema import Schema, key
-from mmllm.spans import CJK, GENERIC, WORD
+from mmllm.spans import CJK, WORD
 from mmllm.texts import say
 from mmllm.types import Filter
 
@@ -102,21 +103,11 @@ GREETING = re.compile(
 """What a turn may begin with before it says anything."""
 REQUEST = re.compile(r"\b(?:show|find|want|need|looking|give|recommend|suggest|search)\b|找|推荐|想")
 """Beside a rude word, other words are a request only where one of these says so."""
+UNMARKED = re.compile(
+    r"\b((?:do|does|did|is|was|are|were|hav|have|has|had|ca|could|would|should|wo)n)(t)\b|\b(i)(m|ve)\b", re.IGNORECASE
+)
+"""Contractions that were typed without their apostrophe."""
 ROMCOM = re.compile(r"\brom[- ]?coms?\b", re.IGNORECASE)
-NARROWS = re.compile(
-    r"(?:^|[.!?;]\s)\W*(?:(?:ok|okay|yes|no|well|hmm|great|nice|good)\W+)*(?:but|and|also|only|just|with|in|make (?:it|"
-    r"them)|plus|still|rather|preferably|maybe|even|more|less|instead|or|但是?|不过|还要|而且|只要|也要|最好|要)(?![a-z])"
-    r"|,\s*(?:and|but|also|maybe|plus)\s+(?:something|anything)\b"
-    r"|\b(?:it|they|this|that) (?:should|must|has to|have to|needs? to|ought to) (?:\w+ )?(?:be|have)\b"
-    r"|\b(?:too|as well|instead|though|also|only|please)\W*$|(?:的|一点|一些|也行)\W*$"
-)
-MORE_FIRST = re.compile(
-    r"^\W*(?:(?:ok|okay|no\s*[,.]|well|show me|give me|find me|i want|any|do you have|got)\W+)*(?:something|anything|"
-    r"some|any)?\s*(?:else|other|others|another(?: one)?|different|more)\b(?!\s+(?:like|than|expensive|"
-    r"recent|classic|modern|costly))[\s,]*(?:but|that is|ones?)?|^\W*(?:换一个|换个|再来一个|另一个|还有)[，,\s]*"
-)
-
-
 Reader = Callable[[str, Sequence[str]], Sequence[bool]]
 """(a turn, words of it) -> for each word whether the person wants it searched for."""
 
@@ -128,7 +119,9 @@ def understand(text: str, schema: Schema, state: State, reader: Reader | None = 
     stand as they are.
     """
     text = ROMCOM.sub("romantic comedy", unicodedata.normalize("NFKC", text).replace("’", "'").strip())
-    text = re.sub("[⟨⟩⟪⟫]", " ", text)  # the marks of `mentions` are ours
+    text = UNMARKED.sub(
+        lambda m: "'".join(filter(None, m.groups())), re.sub("[⟨⟩⟪⟫]", " ", text)
+    )  # the marks of `mentions` are ours
     low = text.lower()
     if state.question is not None and (answer := _answer(low, state, schema)) is not None:
         return answer
@@ -162,7 +155,7 @@ def understand(text: str, schema: Schema, state: State, reader: Reader | None = 
     if reader is not None and fresh_stems and not CJK.search(text) and not plain(text):
         slots.text = _wanted(reader, text, slots.text, fresh_stems)
         fresh_stems = [s for s in content(slots.text) if s not in slots.taken]
-    words = _words(slots.text)
+    words = searched(slots.text)
     fresh = bool(fresh_stems) and not of_the_list and not NARROWS.search(found.text) and not MORE_FIRST.match(found.text)
     if state.words and not fresh:
         # What narrows a request adds its telling words only: "only red ones" adds "red".
@@ -276,7 +269,7 @@ def _about(found: mentions.Mentions, marked: tuple[str, ...], state: State) -> T
         targets = marked[-1:] or (() if found.unclear else (state.focus,) if state.focus else state.listed[:1])
         turn = _of_items("why", targets, state.lang)
         return replace(turn, unclear=found.unclear or turn.unclear)
-    if "about" in found.said:
+    if found.said.keys() == {"about"}:
         return Turn("about", targets=found.said["about"])
     return None
 
@@ -298,24 +291,3 @@ def _answer(low: str, state: State, schema: Schema) -> Turn | None:
         if said and said <= set(stems(name)):
             return turn
     return None
-
-
-def content(text: str) -> list[str]:
-    """The stems that say something of what is wanted."""
-    clauses = re.split(r"[,.;!?，。；！？]", re.sub(r"⟨\d+⟩", " ", text))
-    return [s for clause in clauses for s in stems(LEAD.sub(" ", clause, count=1)) if s not in GENERIC]
-
-
-def _words(text: str) -> str:
-    """What is left of a turn as words to search for."""
-    plain = re.sub(r"⟨\d+⟩", " ", text)
-    plain = LEAD.sub(" ", plain, count=1)
-    plain = ", ".join(p for p in re.split(r"\s*[,，、;；.。!！?？:：]\s*", plain) if content(p))
-    plain = re.sub(
-        r"^\W*(?:the )?same(?: one| thing)?,? (?:but|only|in)\b|^\W*(?:but|and|in|only|also|make it)\b|^的|"
-        r"^(?:但是?|不过|要|还要)",
-        " ",
-        plain,
-    )
-    plain = re.sub(r"(?:\s+(?:or|and|but|in|from|with|by))+\s*$", "", plain)
-    return re.sub(r"\s+", " ", plain).strip(" ,，、。.!?;-的") if content(text) else ""

@@ -15,7 +15,7 @@ from mmllm.clauses import LEAD, asking
 from mmllm.dialogue import State
 from mmllm.refusals import NO, refusals
 from mmllm.schema import Attribute, Near, Schema, stems
-from mmllm.spans import CJK, LONGEST, WORD, choose, cut, filter_on, spans, values_of
+from mmllm.spans import CJK, LONGEST, THING, WORD, choose, cut, filter_on, spans, values_of
 from mmllm.texts import joined, say
 from mmllm.types import Filter, Scalar
 from mmllm.verdicts import M
@@ -35,6 +35,11 @@ HEAD_ENDS = re.compile(
     r"holding|wearing|having|has|"
     r"(?:that|which|who)\s+(?!is\b|are\b|looks?\b))\b|⟨"
 )
+# Whom it is for, where nothing else is said to be: "a film for kids", "to watch with the family", but "for horror fans".
+AUDIENCE = re.compile(
+    rf"(?:\b(?:{THING.pattern}|something|anything)\s+for|\b(?:watch|see)\s+with)\s+(?:(?:the|my|our|all|young|small)\s+)*$"
+)
+ALONE = re.compile(r"\W*$|\s*[.,;!?]|\s+(?:and|or|to|with|that|but|please)\b")
 # Between two values of one item: "romantic comedy", "comedies and dramas", "a comedy that is also a western".
 BOTH = re.compile(
     r"[\s-]*|\W*and\W*|\W*(?:films?|movies?|ones?|things?)?\W*(?:(?:that|which) (?:is|are)|that's|but|and)?\W*also\W*(?:an?\W+)?"
@@ -76,7 +81,7 @@ def read(text: str, schema: Schema, state: State, marks: Mapping[int, tuple[str,
     """Everything but numbers. `base` is what "him" and "the same" are about where no item is named."""
     out = Values(text, state.lang)
     _forget(out, schema)
-    out.text = asking(out.text)
+    out.text = asking(out.text, lambda part: spans(part, schema))
     _people(out, schema, marks, base)
     _same(out, schema, marks, base)
     refused = refusals(out.text, schema)
@@ -189,6 +194,7 @@ def _wanted(out: Values, schema: Schema) -> None:
         name, value = choose(schema, pairs)
         attribute = schema.attributes[name]
         told = attribute.measures == "colour" and colours.search(text[:start])
+        told = told or (AUDIENCE.search(text[:start]) and ALONE.match(text, stop))
         if (not told and not any(a <= start < b for a, b in heads)) or _is_the_thing(text, start, stop, schema, attribute):
             continue
         by.setdefault(name, []).append((value, start, stop))
@@ -196,7 +202,7 @@ def _wanted(out: Values, schema: Schema) -> None:
     for name, found in by.items():
         distinct = tuple(dict.fromkeys(v for v, _, _ in found))
         gaps = [text[a[2] : b[1]] for a, b in zip(found, found[1:], strict=False)]
-        both = schema.attributes[name].many and len(distinct) > 1 and all(BOTH.fullmatch(g) for g in gaps)
+        both = schema.attributes[name].many and len(distinct) > 1 and all(BOTH.fullmatch(g) or AUDIENCE.search(g) for g in gaps)
         if both and any(set(distinct) <= set(values_of(i, name)) for i in schema.items.values()):
             out.filters.append(Filter(name, "all", distinct))
         else:

@@ -9,25 +9,77 @@ import re
 
 M = r"⟨\d+⟩"
 LIST = (
-    rf"({M}(?:\s*(?:,|;|/|&|\+|，|、|\band\b|\bor\b|\bboth\b|和|与|跟|或)\s*(?:the\s+)?{M}(?!\s+(?:was|is|were|"
+    rf"({M}(?:\s*(?:,|;|/|&|\+|，|、|\balso\b|\band\b|\bor\b|\bboth\b|和|与|跟|或)\s*(?:(?:also|the)\s+)*{M}(?!\s+(?:was|is|were|"
     rf"are|looks|seems)\b))*)"
 )
 SOFT = (
     r"(?:(?:really|also|absolutely|just|too|quite|always|so|both|all|the|film|films|movie|movies|stamp|"
-    r"first|watching|seeing|book|much|of|very)\s+)*"
+    r"first|watching|seeing|book|much|of|very|his|her|their)\s+)*"
 )
 ITSELF = r"(?:movies?|films?|ones?|series|also|too|both|itself|really|two|stamps?|pictures?)"
-VERY = r"(?:(?:so|really|very|pretty|quite|a|an|just|my|also|one of my|such a|all|both|the|absolutely)\s+)*"
+VERY = (
+    r"(?:(?:so+|really|very|pretty|quite|super|truly|extremely|still|also|actually|definitely|probably|always|just|kind of|rather|"
+    r"a|an|my|another|such a|one of (?:the|my)|all|both|the|absolutely)\s+)*"
+)
+MIXED = rf"{VERY}\w+,?\s+(?:but|and|yet)\s+"
+"""Before the last word of a verdict, which counts: "violent but good"."""
+WAS = rf"(?:\s+{ITSELF})?\s+(?:was|is|were|are)\s+"
+FAVOURITE = r"(?:all[ -]time )?fav(?:e|ou?rite)s?"
+GOOD = (
+    rf"(?:good|great|amazing|awesome|excellent|lovely|nice|fantastic|wonderful|funny|brilliant|fun|{FAVOURITE}|(?:all[ -]time )?classics?|"
+    r"best|cool|beautiful|pretty(?!\s+\w)|hilarious|sweet|cute)\b(?!\s+(?:talking|chatting|meeting|speaking|to|that|if|you|how|ideas?|options?|"
+    r"suggestions?|recommendations?|chat|choices?|help|day|points?)\b)"
+)
+BAD = (
+    r"(?:bad|boring|terrible|awful|horrible|dull|ugly|horible|disappointing|not (?:that |very |so |really |my |for me)?(?:good|great|funny|"
+    r"taste|thing|for me|nice|me)|not for me|stupid|dumb|rubbish|worst|overrated|silly|lame|meh)\b"
+)
 PLAIN_LIKE = (
     r"(?:love|loved|loving|like|liked|enjoy|enjoyed|adore|adored|prefer|"
     r"favou?rites? (?:(?:recent |all[ -]time |of all time )?(?:movies?|films?|ones?) )?(?:is|are|was|include)|"
     r"(?:big|huge|a) fan of|(?:(?<=am )|(?<='m )|(?<=im )|(?<=are )|(?<=was )|(?<=really )|(?<=totally ))into)"
 )
 
+# What leaves its item unsaid -> the same with it: "I was no fan", "great movie!", "any similar films?".
+THINGS = r"(?:movies?|films?|ones?|things?|stuff)"
+OPENS = r"((?:^|[.!?;,])\s*(?:(?:oh|yes|yeah|yep|yup|ok|okay)\s+)*)"
+UNSAID: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), whole)
+    for pattern, whole in (
+        # "That's a good one" speaks of an item, "that's a good idea" does not.
+        (
+            r"\b(that|it|this)'?s\s+(?=(?:such )?(?:an?|the|my|one of my|another)\s+(?:[\w-]+\s+){0,3}"
+            rf"(?:one|movie|film|classic|{FAVOURITE})\b)",
+            r"\1 is ",
+        ),
+        (rf"\bit'?s\s+(?!all\b)(?={VERY}{GOOD})", "it is "),
+        (
+            r"\b(?:was|am|'m) ?(?:n't|not) (?:really )?(?:an? )?(?:big |huge |much of a )?fan\b(?!\s+of)",
+            r"\g<0> of it",
+        ),
+        (rf"{OPENS}one of my(?= {FAVOURITE})", r"\1it is one of my"),
+        (
+            rf"{OPENS}(?=(?:such an? |(?:so|very|really|pretty) )*(?:good|great|amazing|awesome|excellent|fantastic|wonderful|lovely) "
+            r"(?:movie|film|one)\s*(?:$|[.,;!]))",
+            r"\1it is ",
+        ),
+        (r"\band like (it|them|that one|those)\b", r"and i like \1"),
+        (rf"\bsimilar ({THINGS})\b(?!\s+(?:to|in|as|⟨))", r"\1 similar to it"),
+        (r"\b(?:something|anything|more|others?) similar\b(?!\s+(?:to|in|as|⟨))", r"\g<0> to it"),
+    )
+)
+
 # In this order; what a rule has taken, later rules do not see. Each is (what is said, pattern over marks).
 RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
+        ("nothing", rf"(?:n't|\bnot|\bnever)\s+(?:\w+\s+)?(?:seen|watched)\b[^⟨.!?;,]*\b(?:like|as)\s+{SOFT}{LIST}"),
+        (
+            "disliked",
+            r"(?P<kept>\b(?:nothing|no|not|without|(?:don't|do not|won't) (?:want|need|like|enjoy|show me|recommend))\s+"
+            rf"(?:(?!(?:sure|only|just|maybe|i|is|but|know|mind|seen)\b)[\w-]+\s+){{0,4}}?)(?:like|similar to|such as)\s+{SOFT}{LIST}",
+        ),
+        ("disliked", rf"\b(?:anything|something|films?|movies?|ones?)\s+(?:but|besides|except|other than)\s+{SOFT}{LIST}"),
         (
             "similar",
             r"(?P<kept>\b(?:any|some|other|another|more)\b(?:(?!\b(?:i|we|you|not)\b|n't)[^⟨.!?;])*?)"
@@ -40,9 +92,20 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"\b(?:did|do|have|are|has) (?:you|u|ya)\b(?!\s+(?:know|have|got|recommend|suggest)\b[^⟨.!?;]*\b(?:like|similar|as)\b)"
             rf"[^⟨.!?;]*?{LIST}",
         ),
+        # Not for a long time is seen once; "you should see it" recommends it.
+        (
+            "known",
+            rf"(?:n't|\bnot|\bnever)\s+(?:\w+\s+)?(?:seen|watched)\s+{SOFT}{LIST}\s+(?:since\b|(?:in|for)\s+(?:a (?:long|while|very)|"
+            r"(?:many |so many )?years|ages|forever|so long|quite)\b)",
+        ),
+        (
+            "liked",
+            r"\b(?:you\s+(?:\w+ly\s+|just\s+)?(?:should|must|have to|need to|gotta|got to)\s+(?:\w+ly\s+)?(?:see|watch|check out|try)|"
+            rf"i(?:'d| would| can| do)?\s+(?:\w+ly\s+)?recommend)\s+{SOFT}{LIST}",
+        ),
         (
             "nothing",
-            rf"\b(?:haven'?t|have not|hasn'?t|never|didn'?t|did not|not)\s+(?:(?:yet|even|actually)\s+)?(?:saw|"
+            rf"(?:n't|\bnot|\bnever)\s+(?:(?:yet|even|actually)\s+)?(?:saw|"
             rf"seen|see|watch(?:ed)?|heard of|read)\s+(?:of\s+)?{SOFT}{LIST}",
         ),
         (
@@ -76,7 +139,7 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             "disliked",
             rf"\b(?:hate|hated|dislike|disliked|detest|detested|can'?t stand|"
             rf"couldn'?t stand|(?:not|\w+n't) (?:really )?(?:a |much of a )?(?:big |huge )?fan of|"
-            rf"sick of|tired of|bored by|anything but|not into)\s+{SOFT}{LIST}",
+            rf"sick of|tired of|bored by|not into)\s+{SOFT}{LIST}",
         ),
         (
             "disliked",
@@ -84,10 +147,7 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "disliked",
-            rf"{LIST}(?:\s+{ITSELF})?\s+(?:was|is|were|are|looks?|seems?|looked|seemed)\s+(?:(?:so|really|very|pretty|"
-            rf"quite|too|a|an|just|kind of|rather)\s+)*(?:bad|boring|terrible|awful|horrible|dull|ugly|horible|"
-            rf"disappointing|not (?:that |very |so |really |my |for me)?(?:good|great|funny|taste|thing|for me|"
-            rf"nice|me)|not for me|stupid|dumb|rubbish|worst|overrated|violent|silly|lame|meh)\b",
+            rf"{LIST}(?:\s+{ITSELF})?\s+(?:was|is|were|are|looks?|seems?|looked|seemed)\s+(?:{MIXED}|too\s+)?{VERY}{BAD}(?!,?\s+(?:but|yet)\s+{VERY}{GOOD})",
         ),
         ("disliked", rf"\b(?:i )?(?:wasn'?t|weren'?t) (?:that )?(?:impressed|keen|into)(?: by| on| with)?\s+{SOFT}{LIST}"),
         ("similar", rf"(?:像|类似|类似于)\s*{LIST}(?:一样|那样|这样)?的?|(?:跟|和|与)\s*{LIST}\s*(?:一样|类似|差不多|相似)的?"),
@@ -123,12 +183,10 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             rf"(?<!n't )(?<!\byou )(?<!\bjust )(?<!\balways )(?<!\bstill )(?<!\bboth )(?<!looks )(?<!look )\blike\s+{SOFT}{LIST}",
         ),
         ("liked", rf"(?<!would )(?<!'d )(?<!i d )(?<!to )\b{PLAIN_LIKE}\s+{SOFT}{LIST}"),
-        (
-            "liked",
-            rf"{LIST}(?:\s+{ITSELF})?\s+(?:was|is|were|are)\s+{VERY}(?:good|great|amazing|awesome|excellent|lovely|nice|fantastic|"
-            rf"wonderful|funny|brilliant|fun|(?:all[ -]time )?(?:fav(?:e|ou?rite)s?|classic)|best|cool|beautiful|pretty(?!\s+\w)|hilarious|"
-            rf"sweet|cute)\b(?!\s+(?:talking|chatting|meeting|speaking|to|idea|suggestions?|recommendations?|chat|choices?|help|day)\b)",
-        ),
+        ("liked", rf"{LIST}{WAS}(?:{MIXED})?{VERY}{GOOD}"),
+        ("liked", rf"{LIST}\s*,?\s+(?:one of )?my {FAVOURITE}"),
+        # "That is okay" may take an offer; "that was okay" is said of what was seen.
+        ("known", rf"{LIST}(?:\s+{ITSELF})?\s+(?:was|were|is an?)\s+{VERY}(?:ok|okay|alright|all right|decent)\b"),
         (
             "liked",
             rf"{LIST}(?:\s+{ITSELF})?\s+(?:looks?|seems?|looked)\s+{VERY}(?:lovely|nice|beautiful|cool|pretty(?!\s+\w)|sweet|cute)\b",

@@ -22,67 +22,6 @@ def read(text, schema=FILMS, state=None):
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "ids"),
-    [
-        ("I loved Red Meridian!", "liked", ["red-meridian"]),
-        ("Copper Rain was really great", "liked", ["copper-rain"]),
-        (
-            "My favourites are Amber Court, Violet Hours and The Last Kite",
-            "liked",
-            ["amber-court", "violet-hours", "the-last-kite"],
-        ),
-        ("i enjoyed red meridian (2019)", "liked", ["red-meridian"]),
-        ("I liked glass harbour (1994)", "liked", ["glass-harbour-1994"]),
-        ("I didn't like Moth Season", "disliked", ["moth-season"]),
-        ("wasn't really a fan of it, not a fan of Moth Season", "disliked", ["moth-season"]),
-        ("Moth Season was so boring", "disliked", ["moth-season"]),
-        ("I have seen Copper Rain already", "known", ["copper-rain"]),
-        ("I have seen Copper Rain and I enjoyed that one", "liked", ["copper-rain"]),
-        ("I watched Copper Rain so many times", "liked", ["copper-rain"]),
-        ("Copper Rain (2021) was a fave of mine", "liked", ["copper-rain"]),
-        ("do you know of any film like Copper Rain", "similar", ["copper-rain"]),
-        ("Like Copper Rain and Amber Court", "similar", ["copper-rain", "amber-court"]),
-        ("I wasn't a big fan of Copper Rain", "disliked", ["copper-rain"]),
-        ("we watched Winter Orchard and Amber Court", "known", ["winter-orchard", "amber-court"]),
-        ("films like Northern Static", "similar", ["northern-static"]),
-        ("something similar to Velvet Radar or Copper Rain", "similar", ["velvet-radar", "copper-rain"]),
-        ("我喜欢《Red Meridian》", "liked", ["red-meridian"]),
-        ("看过《Copper Rain》", "known", ["copper-rain"]),
-    ],
-)
-def test_what_is_said_of_a_title(text, kind, ids):
-    turn = read(text)
-    assert list(getattr(turn, kind)) == ids
-    others = [k for k in ("liked", "disliked", "known", "similar") if k != kind and getattr(turn, k)]
-    assert not others
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "have you seen Red Meridian?",  # a question
-        "did you like Copper Rain?",
-        "I haven't seen Winter Orchard",  # a denial
-        "I never watched Amber Court",
-        "I want to see The Ninth Well",  # a wish
-        "I will look into Copper Rain",
-        "I heard Copper Rain was good",
-        "is it like Copper Rain?",
-        "Copper Rain looks good",  # from its poster
-        "I loved Red Meridian (1951)",  # another film of that name
-        "I loved Red Meridian: The Return",  # part of a longer title
-        "I like the winter in an orchard",  # the words, but no title
-        "not sure if I have seen Midnight Ledger",
-        "I liked the second one",  # nothing is on the list
-        "a film about a lantern in a street",
-    ],
-)
-def test_what_is_no_mark(text):
-    turn = read(text)
-    assert (turn.liked, turn.disliked, turn.known, turn.similar) == ((), (), (), ())
-
-
-@pytest.mark.parametrize(
     ("text", "filters"),
     [
         ("it was really funny", []),  # of a film that was seen
@@ -126,6 +65,7 @@ def test_what_is_no_mark(text):
         ("2010年以后的喜剧", ["year at least 2010", "genre comedy"]),
         ("不超过100分钟", ["minutes at most 100"]),
         ("10到15元", ["price at least 10", "price at most 15"]),
+        ("今晚想看喜剧", ["genre comedy"]),
     ],
 )
 def test_filters(text, filters):
@@ -155,20 +95,6 @@ def test_what_stands_before_a_request_hides_nothing_of_it(opening):
             "year at least 1990",
             "year at most 1999",
         ]
-
-
-@pytest.mark.parametrize(
-    ("text", "similar", "liked"),
-    [
-        ("Do you know any films similar to Copper Rain (2021) and Red Meridian (2019)?", ("copper-rain", "red-meridian"), ()),
-        ("Do you know any good comedies, something like Copper Rain?", ("copper-rain",), ()),
-        ("Hi, how are you? I really enjoyed Copper Rain. What would you suggest?", (), ("copper-rain",)),
-        ("Do you know Copper Rain?", (), ()),
-        ("Have you seen Copper Rain?", (), ()),
-    ],
-)
-def test_a_question_for_something_like_it_is_a_request(text, similar, liked):
-    assert (read(text).similar, read(text).liked) == (similar, liked)
 
 
 def after(*turns, schema=FILMS):
@@ -213,25 +139,6 @@ def after(*turns, schema=FILMS):
 )
 def test_a_turn_builds_on_the_one_before(turns, filters):
     assert sorted(as_words(f) for f in after(*turns).filters) == sorted(filters)
-
-
-def test_a_film_is_known_by_its_year_and_its_other_names():
-    rows = [
-        {"id": "old", "title": "Heat (Chaleur, La)", "attributes": {"year": 1972}},
-        {"id": "new", "title": "Heat", "attributes": {"year": 1995}},
-        {"id": "black", "title": "Men in Black (a.k.a. MIB)", "attributes": {"year": 1997}},
-        {
-            "id": "long",
-            "title": "How I Came to Be Lost in a Very Long Corridor and Found the Garden Door",
-            "attributes": {"year": 1964},
-        },
-    ]
-    schema = Schema.of(parse_item(row) for row in rows)
-    assert read("I loved Heat (1995)", schema).liked == ("new",) and read("I loved Heat (1972)", schema).liked == ("old",)
-    assert read("I loved La Chaleur", schema).liked == ("old",) and read("I loved Men in Black (1997)", schema).liked == (
-        "black",
-    )
-    assert read(f"I loved {rows[3]['title']} (1964)", schema).liked == ("long",)
 
 
 def test_a_kind_beside_the_word_for_the_thing_is_a_wish_whatever_titles_say():
@@ -296,13 +203,6 @@ def test_words_of_users_that_most_items_lack_are_searched_and_never_filters():
     assert turn.filters == (Filter("genre", "=", "comedy"),) and "word 7" in turn.words
 
 
-def test_a_title_is_dated_by_the_year_attribute():
-    films = [parse_item({"id": str(y), "title": "The Return", "attributes": {"year": y}}) for y in (1984, 2011)]
-    assert read("I loved The Return (2011)", Schema.of(films)).liked == ("2011",)
-    turn = read("I loved The Return (1951)", Schema.of(films))
-    assert turn.liked == () and "no such title" in turn.unclear[0] and not turn.words
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -315,6 +215,56 @@ def test_a_title_is_dated_by_the_year_attribute():
 )
 def test_what_only_tells_is_not_searched_for(text):
     assert read(text).words == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("I was hoping to find another film with a lantern", ("lantern",)),
+        ("I'm good, just looking for a story about a lantern", ("stori", "lantern")),
+        ("Oh boy, what a day! I want a story about a lantern", ("stori", "lantern")),
+        ("We talked about lanterns. I like dramas", ()),
+        ("I want a drama. Lanterns maybe", ("lantern",)),  # goes on with what asks
+        ("I loved Red Meridian. A film with a lantern", ("lantern",)),  # describes a thing
+        ("I loved Red Meridian. Lovely lantern scenes there", ()),
+        ("Red Meridian was a great lantern film", ()),  # told of the film
+        ("Yes! Ana Kowalski is amazing", ("ana", "kowalski")),  # praise of a person, not of what is told of her
+        ("the music was awesome, they really should sing even more", ()),
+        ("they were there through the night", ()),
+        ("driving through the night", ("drive",)),
+        ("再来几个", ()),
+        ("今晚想看", ()),
+    ],
+)
+def test_of_a_chatty_turn_only_what_asks_is_searched_for(text, content):
+    assert read(text).content == content
+
+
+@pytest.mark.parametrize(
+    ("text", "filters"),
+    [
+        ("We had popcorn. Comedies!", ["genre comedy"]),  # a fragment that names a value
+        ("I even like comedies", ["genre comedy"]),
+        ("I am a comedy addict", ["genre comedy"]),
+        ("I am seeking a comedy", ["genre comedy"]),
+        ("I would really love a comedy", ["genre comedy"]),
+        ("we saw a lot and I don't like comedies", ["genre not comedy"]),
+        ("a film for a comedy writer", []),
+        ("something to watch with comedy fans", []),
+        ("dramas. No romance though", ["genre not romance", "genre drama"]),
+        ("Bob Keller is hilarious and comedy", []),
+    ],
+)
+def test_a_wish_is_read_however_it_is_opened(text, filters):
+    assert [as_words(f) for f in read(text).filters] == filters
+
+
+def test_whom_a_film_is_for_is_a_value_beside_the_others():
+    rows = [("1", ["comedy", "children"]), ("2", ["comedy"]), ("3", ["drama", "horror"])]
+    schema = Schema.of(parse_item({"id": i, "title": f"Film {i}", "attributes": {"genre": g}}) for i, g in rows)
+    for text in ("a comedy film for kids", "a comedy to watch with my family"):
+        assert [as_words(f) for f in read(text, schema).filters] == ["genre comedy and children"], text
+    assert [as_words(f) for f in read("a comedy for horror fans", schema).filters] == ["genre comedy"]
 
 
 def test_what_is_asked_for_before_a_comparison_is_not_used_up_by_it():
