@@ -72,7 +72,7 @@ def read(found: Found, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
             said = hit[0].strip()
             taste = TASTE.search(found.text[: hit.start()]) and PLURAL.search(said)
             if taste or TOLD.search(found.text[: hit.start()]):
-                # "I like older films" and "it was too old" tell of what is known, and compare with nothing on the list.
+                # "I like older films", "it was too old" and "I saw the newer one" tell of what is known, and compare with nothing on the list.
                 found.text = found.text[: hit.start()] + " " + found.text[hit.end() :]
                 continue
             before, found.text = found.text[: hit.start()], found.text[: hit.start()] + " " + found.text[hit.end() :]
@@ -94,7 +94,9 @@ def read(found: Found, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
 TASTE = re.compile(
     r"\b(?:i|we)(?:'m| am)?\b[^.!?;⟨]*\b(?:like|love|enjoy|prefer|watch|watching|tend|into|open to|fans? of)\b[^.!?;⟨]*$"
 )
-TOLD = re.compile(r"\b(?:was|were|felt|wasn't|weren't)\s+(?:\w+\s+)?$")
+TOLD = re.compile(
+    r"\b(?:was|were|felt|wasn't|weren't)\s+(?:\w+\s+)?$|\b(?:seen|saw|watched|heard of|read)\s+(?:the|that|this|his|her|their)\s+$"
+)
 PLURAL = re.compile(r"\b(?:ones|films|movies|items|things)$")
 BESIDE = re.compile(r"⟨(\d+)⟩\s*,?\s*(?:(?:but|only|just|is|was|are|looks|seems|yet|但是?|不过)\s*(?:\w+\s+){0,3})?$")
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mmllm.dialogue import State
-from mmllm.lexical import GENERIC
-from mmllm.schema import TOKEN, Schema, key, plain, stems
+from mmllm.schema import Schema
 from mmllm.texts import say
+from mmllm.titles import ALL_ABOUT, Mark, Marks, put_marks
 from mmllm.verdicts import ITSELF, LIST, RULES, UNSAID, M
 
 ORDINALS = {
@@ -24,8 +24,6 @@ ORDINALS = {
 }
 DIGITS = {c: n for n, c in enumerate("一二三四五六七八九十", start=1)} | {"两": 2}
 COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5, "couple": 2}
-LONGEST = 16
-"""Words in the longest title that is looked for."""
 THING = r"(?:one|item|film|movie|picture|stamp|drawing|result|option|suggestion|book|product)s?"
 COUNTED = r"(?:个|個|部|张|張|本|件|幅|首|款|只|部电影|部片子)?"
 ORDINAL = re.compile(
@@ -68,15 +66,8 @@ SUPERLATIVES: dict[str, tuple[str, Callable[..., str]]] = {
 }
 SUPERLATIVE = re.compile(rf"(?:\bthe\s+)?({'|'.join(SUPERLATIVES)})(?:\s+{THING}\b)?")
 NUMBER = re.compile(r"(?<![\d⟨$£€.])\b(\d{1,2})\b(?![\d.⟩]|\s*(?:minutes|min|pages|dollars|euros|pounds|hours|年|分钟|元|块))")
-ALL_ABOUT = re.compile(
-    r"^\W*(?:/?(?:compare|why|like|dislike|explain|not|hide|seen|similar)\b|比较|对比|为什么)|\bdifferen\w* between\b"
-)
-QUOTED = re.compile(r"[\"“”«»]([^\"“”«»]{2,80})[\"“”«»]|《([^》]{1,80})》")
 # Marks that a rule has used up are written otherwise, so that no later rule joins them to a list.
 USED, FREE = str.maketrans("⟨⟩", "⟪⟫"), str.maketrans("⟪⟫", "⟨⟩")
-Marks = list[tuple[tuple[str, ...], str, bool]]
-"""(ids, the words they stand for, whether they are a mention even if nothing is said of them)."""
-Mark = Callable[[tuple[str, ...], str, bool], str]
 
 
 @dataclass(frozen=True)
@@ -100,7 +91,7 @@ def find(text: str, schema: Schema, state: State) -> Mentions:
         marks.append((ids, words, strong))
         return f" ⟨{len(marks) - 1}⟩ "
 
-    text = _titles(text, schema, state, mark, unclear).lower()
+    text = put_marks(text, schema, state, mark, unclear).lower()
     text = _references(text, schema, state, marks, mark, unclear)
     said: dict[str, list[str]] = {}
     spoken: set[int] = set()
@@ -138,100 +129,8 @@ def _all_spoken(text: str, spoken: set[int]) -> bool:
     return all(int(n) in spoken for n in re.findall(r"⟨(\d+)⟩", text))
 
 
-def _titles(text: str, schema: Schema, state: State, mark: Mark, unclear: list[str]) -> str:
-    def quoted(found: re.Match[str]) -> str:
-        name = found[1] or found[2]
-        ids = schema.titles.get(key(name), ())
-        return mark(_one_of(ids, name, state, unclear), name, True) if ids else found[0]
-
-    text = QUOTED.sub(quoted, text)
-    tokens = list(TOKEN.finditer(text))
-    shouted = text.isupper()
-    talked_about = bool(ALL_ABOUT.search(text.lower()))
-    out, position, n = [], 0, 0
-    while n < len(tokens):
-        for size in range(min(LONGEST, len(tokens) - n), 0, -1):
-            start, end = tokens[n].start(), tokens[n + size - 1].end()
-            words, dated = text[start:end], YEAR.match(text[end:])
-            ids = _of_year(words, int(dated[1]), schema) if dated and not _dated(words) else schema.titles.get(key(words), ())
-            if ids and (dated or _is_title(words, text, start, end, schema, shouted=shouted)):
-                end += dated.end() if dated else text[end : end + 1] == ")" and "(" in words
-                strong = talked_about or _dated(words) or dated is not None
-                out += [text[position:start], mark(_one_of(ids, words, state, unclear), text[start:end], strong)]
-                position, n = end, n + size
-                break
-        else:
-            n += 1
-
-    def unknown(found: re.Match[str]) -> str:
-        unclear.append(say("no_title", state.lang, words=found[0]))
-        return mark((), found[0], True)
-
-    return DATED.sub(unknown, "".join(out) + text[position:])
-
-
-# What makes a title one of another film: a subtitle, a number of a series.
-LONGER = re.compile(r"\s?[:–-]\s?[A-Z0-9]|,? (?i:vol|part|chapter|episode)\b|,? (?:\d{1,2}|II+)\s*(?:$|[(,.;:!?])")
-# Before small letters these begin a common noun: "a love story", "the other guys".
-ARTICLE = re.compile(r"\b(?:an?|the|my|your|his|her|their|our|this|that|some|any)\s+$", re.IGNORECASE)
-YEAR = re.compile(r"[.!?]*\s*\((\d{4})\)")
-# Words with capitals before a year: a title that the catalog does not have.
-DATED = re.compile(
-    r"(?:(?:[A-Z0-9][\w'’.:&!,-]*|[Tt]he|of|and|in|an?|to|on|for|with|at|from)\s+){0,11}[A-Z0-9][\w'’.:&!-]*\s*\((?:18|19|20)\d\d\)"
-)
-
-
-def _dated(words: str) -> bool:
-    return bool(re.search(r"\(\d{4}$", words))
-
-
-def _of_year(words: str, year: int, schema: Schema) -> tuple[str, ...]:
-    """The items that a title and the year said behind it mean: of that year, or of the one beside it; "Jumanji (2017)" by its part."""
-    named = schema.titles.get(key(words), ())
-    for years in ((year,), (year - 1, year + 1)):
-        parts = (i for y in years for i in schema.titles.get(key(f"{words} {y}"), ()))
-        if ids := (*(i for i in named if schema.year(i) in years), *parts):
-            return tuple(dict.fromkeys(ids))
-    return ()
-
-
-def _is_title(words: str, text: str, start: int, end: int, schema: Schema, *, shouted: bool) -> bool:
-    """Whether words that spell a title are meant as one, where no year says so: several telling words, or a capital of their own."""
-    if _dated(words):
-        return True
-    if schema.forms.get(plain(words)) or LONGER.match(text[end:]):
-        return False
-    tokens = TOKEN.findall(words)
-    telling = set(stems(words)) - GENERIC
-    if len(telling) > 1 or (telling and len(stems(words)) > 1 and words[0].isupper()):
-        return words != words.lower() or len(tokens) > 2 or not ARTICLE.search(text[:start])
-    last = words[-len(tokens[-1]) :]
-    if not words.isascii() and len(words) > 1 and not last[0].isupper():
-        return last[0].lower() == last[0].upper()  # a script without capitals
-    # Words that tell little are a title only with a capital that no sentence begins with, and not as part of a longer name.
-    before = text[:start].rstrip()
-    begins = not before or before[-1] in ".!?"
-    previous = re.search(r"(\S+)\s$", text[:start])
-    if previous is not None and previous[1] == "I" and len(tokens) == 1:
-        return False  # a verb: "I Love that film"
-    inner = previous is not None and previous[1][0].isupper() and bool(re.search(r"[^.!?\s]\s+$", text[: previous.start()]))
-    longer = inner or bool(re.match(r" (?:(?:in|of|on|at|for|to|with|from|the) )*[A-Z][a-z]", text[end:]))
-    return len(last) > 2 and last[0].isupper() and not shouted and not longer and len(tokens) > (begins or not telling)
-
-
-def _one_of(ids: tuple[str, ...], words: str, state: State, unclear: list[str]) -> tuple[str, ...]:
-    """Of items of one name the one on the screen, or spoken of before; several are left open, and that is said."""
-    if len(ids) == 1:
-        return ids
-    for near in (state.listed, state.shown, state.liked, state.known):
-        if here := tuple(i for i in ids if i in near):
-            return here[:1]
-    unclear.append(say("same_name", state.lang, words=words, count=len(ids)))
-    return ()
-
-
 def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mark, unclear: list[str]) -> str:
-    listed = state.listed
+    listed, titles = state.listed, len(marks)
 
     def at(n: int, words: str) -> str:
         if 1 <= n <= len(listed):
@@ -289,8 +188,9 @@ def _references(text: str, schema: Schema, state: State, marks: Marks, mark: Mar
     def one(found: re.Match[str]) -> str:
         before = re.findall(r"⟨(\d+)⟩", text[: found.start()])
         prefix, words = next((a, b) for a, b in zip(found.groups()[::2], found.groups()[1::2], strict=True) if b)
-        # What is surely a title is meant before words that only spell one: "I saw ⟨0⟩ last night, I love that film".
-        sure = [n for n in before if marks[int(n)][2]] or before
+        # A title is meant before "those", and one that is sure before words that only spell one: "I saw ⟨0⟩ last night, I love that film".
+        spelled = [n for n in before if int(n) < titles]
+        sure = [n for n in spelled if marks[int(n)][2]] or spelled or before
         ids = marks[int(sure[-1])][0] if sure else (state.focus,) if state.focus else listed[:1]
         return prefix + mark(ids, words, False) if ids else found[0]
 

@@ -86,6 +86,12 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             rf"\b(?:like|similar to)\s+{SOFT}{LIST}",
         ),
         ("nothing", rf"\b(?:is|was|are) (?:{M}|it|that|this|they)\s+(?:\w+\s+)?(?:like|similar to)\s+{SOFT}{LIST}"),
+        # "That is a great one just like ⟨1⟩" compares two films and asks for none.
+        (
+            "nothing",
+            rf"(?:{M}|\b(?:it|that|this|they|those|these))\s+(?:is|was|are|were)\s+"
+            rf"(?:(?!\b(?:want|need|looking|something|anything|more)\b)[^⟨.!?;,])*?\blike\s+{SOFT}{LIST}",
+        ),
         # Questions and conditions state nothing of the person.
         (
             "nothing",

@@ -54,6 +54,7 @@ ORDER = [
     "profile",
     "dialogue",
     "verdicts",
+    "titles",
     "mentions",
     "measures",
     "critiques",

@@ -239,12 +239,37 @@ def test_what_is_said_without_a_name_is_said_of_what_was_named(text, kind, ids):
         ("these are too old", [Filter("year", ">", 2021)]),
         ("something older", [Filter("year", "<", 2003)]),
         ("it was too old for my taste", []),  # of a film that was seen
+        ("I haven't seen the newer one", []),
         ("those two aren't really comedies", []),
         ("a film that isn't a comedy", [Filter("genre", "!=", "comedy")]),
     ],
 )
 def test_what_is_told_of_films_that_were_seen_holds_no_list_to_it(text, filters):
     assert list(read(text, state=listing("copper-rain", "moth-season")).filters) == filters
+
+
+def test_praise_without_a_name_is_of_the_title_and_not_of_the_list_before_it():
+    turn = read("No, I haven't seen either of those. I have seen Red Meridian. Such a good movie!", state=listing(*BOTH))
+    assert turn.liked == ("red-meridian",) and not turn.known
+
+
+def test_what_two_films_have_in_common_asks_for_neither():
+    turn = read("Copper Rain is a great one just like Red Meridian")
+    assert turn.liked == ("copper-rain",) and turn.similar == ()
+    assert read("it has to be something like Red Meridian").similar == ("red-meridian",)
+
+
+def test_all_that_was_seen_is_a_title_in_small_letters_too():
+    films = Schema.of(
+        parse_item({"id": t.lower(), "title": t, "attributes": {"genre": g}})
+        for t, g in (("Jaws", "horror"), ("It", "horror"), ("Horror", "drama"))
+    )
+    assert read("i loved jaws", films).liked == ("jaws",) and read("I've seen jaws, and liked it", films).liked == ("jaws",)
+    assert (
+        read("i want jaws that bite", films).liked == ()
+        and read("i loved it", films).liked == ()
+        and read("i loved horror", films).liked == ()
+    )
 
 
 def test_a_title_is_dated_by_the_year_attribute():

@@ -125,7 +125,7 @@ def test_the_committed_labels_hold_ids_and_words_but_no_sentences():
     files = sorted(folder.glob("slots_*.jsonl"))
     assert len(files) >= 2
     for file in files:
-        assert len(slots.labels(file)) == 100
+        assert len(slots.labels(file)) in (100, 200)
         for line in file.read_text().splitlines():
             values = [v for kind, some in json.loads(line).items() if isinstance(some, list) for v in some]
             assert all(len(v.split()) <= 3 for v in values), line
