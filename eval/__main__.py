@@ -11,6 +11,7 @@ import typer
 from eval import commands_catalog, commands_rank, commands_talk, reading_examples, record, slots
 from eval.ranking import compare
 from mmllm.errors import MmllmError
+from mmllm.settings import quiet_libraries
 from mmllm.terminal import guarded
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The offline evaluation harness.")
@@ -84,4 +85,5 @@ def table(results: Annotated[list[Path], typer.Argument(help="Results of `rank`.
 
 
 if __name__ == "__main__":
+    quiet_libraries()
     app()

@@ -101,7 +101,7 @@ def asking(text: str, names: Callable[[str], object] = bool) -> str:
     >>> asking("i want a comedy. robots maybe. wow", lambda part: False), asking("oh boy. i want a comedy", lambda part: False)
     ('i want a comedy. robots maybe. wow', 'i want a comedy')
     """
-    parts = [kept for part in CUT.split(text) if (kept := part.strip(" ,")) and re.search(r"\w", kept)]
+    parts = [kept for part in CUT.split(EVER.sub(" ", text)) if (kept := part.strip(" ,")) and re.search(r"\w", kept)]
     out, asks = [], len(parts) == 1
     for part in parts:
         said = part[opening.end() :] if (opening := OPENING.match(part)) else part
@@ -120,6 +120,11 @@ def asking(text: str, names: Callable[[str], object] = bool) -> str:
     return ". ".join(out)
 
 
+EVER = re.compile(
+    r"\bthe (?:last|first|best|worst|only|latest) +(?:[\w-]+ +){0,5}?"
+    r"(?:⟨\d+⟩|(?:(?:i|we) (?:have |ever |recently |just )*|(?:i|we)'ve (?:ever )?)(?:seen|saw|watched)\b[^.!?;]*)"
+)
+""" "The best comedy I have ever seen" tells."""
 SO = re.compile(r"(?:so|very) \w+\W*")
 """ "So funny" is said of what was named."""
 

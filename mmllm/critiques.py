@@ -71,8 +71,10 @@ def read(found: Found, schema: Schema, marks: Mapping[int, tuple[str, ...]], bas
         while (hit := pattern.search(found.text)) is not None:
             said = hit[0].strip()
             taste = TASTE.search(found.text[: hit.start()]) and PLURAL.search(said)
-            if taste or TOLD.search(found.text[: hit.start()]):
-                # "I like older films", "it was too old" and "I saw the newer one" tell of what is known, and compare with nothing on the list.
+            stated = STATED.search(found.text[: hit.start()]) and PLURAL.search(said)
+            if taste or stated or TOLD.search(found.text[: hit.start()]):
+                # "I like older films", "they are older films", "it was too old" and "I saw the newer one" tell of what is known, and compare
+                # with nothing on the list.
                 found.text = found.text[: hit.start()] + " " + found.text[hit.end() :]
                 continue
             before, found.text = found.text[: hit.start()], found.text[: hit.start()] + " " + found.text[hit.end() :]
@@ -97,6 +99,7 @@ TASTE = re.compile(
 TOLD = re.compile(
     r"\b(?:was|were|felt|wasn't|weren't)\s+(?:\w+\s+)?$|\b(?:seen|saw|watched|heard of|read)\s+(?:the|that|this|his|her|their)\s+$"
 )
+STATED = re.compile(r"(?:\b(?:they|those|these)|⟨\d+⟩)\s+(?:are|were)\s+(?:all\s+|just\s+)?$")
 PLURAL = re.compile(r"\b(?:ones|films|movies|items|things)$")
 BESIDE = re.compile(r"⟨(\d+)⟩\s*,?\s*(?:(?:but|only|just|is|was|are|looks|seems|yet|但是?|不过)\s*(?:\w+\s+){0,3})?$")
 

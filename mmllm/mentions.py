@@ -41,7 +41,7 @@ SEVERAL = re.compile(
 # A pronoun points at an item as an object ("liked it"), as the subject of a clause ("that was dull"), or with a noun ("that one").
 ONE = re.compile(
     rf"()(\b(?:that|this)\s+(?![^.!?;]*\bthat\b){THING}\b)"
-    r"|(^\W*|[.,;!?]\s*|\b(?:and|but|yes|yeah|no|oh|think|thought|so)\s+)(\b(?:that|this|it)\b)(?=\s+(?:was|"
+    r"|(^\W*|[.,;!?]\s*|(?<=⟩)\s+|\b(?:and|but|yes|yeah|no|oh|think|thought|so)\s+)(\b(?:that|this|it)\b)(?=\s+(?:was|"
     r"is|looks|looked|seems|seemed)\b)"
     r"|(\b(?:like|love|loved|liked|enjoyed?|hated?|disliked?|seen|saw|watched|know|read|own|about|than|"
     r"as|why|not|of|take|want|to)\s+)"

@@ -6,6 +6,7 @@ Made once from the items. Every slot of a turn is checked against it (`understan
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -77,7 +78,7 @@ class Schema:
 
     `forms`: the plain words of a value, in order -> (attribute, value) pairs; `titles`: title in plain form -> item ids; `stems`: item id ->
     the stems of all it says, to tell a word the catalog knows from one it does not; `pairs`: stems that stand side by side in a title;
-    `items`: id -> item.
+    `series`: what several titles begin with, before a subtitle, in plain form; `items`: id -> item.
     """
 
     attributes: Mapping[str, Attribute]
@@ -86,6 +87,7 @@ class Schema:
     titles: Mapping[str, tuple[str, ...]]
     stems: Mapping[str, frozenset[str]] = field(repr=False, default_factory=dict)
     pairs: frozenset[tuple[str, str]] = field(repr=False, default=frozenset())
+    series: frozenset[str] = frozenset()
     near: Near | None = field(repr=False, default=None, compare=False)
 
     @classmethod
@@ -106,6 +108,10 @@ class Schema:
             forms_of = (*title_forms(item.title), *(f"{part} {year}" for part in title_parts(item.title) if year is not None))
             for form in forms_of:
                 titles.setdefault(key(form), []).append(item.id)
+        # A single word is hardly a series: "Mission: Impossible II" makes none of "The Mission".
+        begun = Counter(
+            key(form) for i in items for part in set(title_parts(i.title)) if len(part.split()) > 1 for form in title_forms(part)
+        )
         return cls(
             attributes=attributes,
             items={i.id: i for i in items},
@@ -113,6 +119,7 @@ class Schema:
             titles={t: tuple(dict.fromkeys(ids)) for t, ids in titles.items()},
             stems={i.id: frozenset(_said(i)) for i in items},
             pairs=frozenset(pair for i in items for pair in pairwise(stems(i.title))),
+            series=frozenset(part for part, count in begun.items() if count > 1),
             near=near,
         )
 

@@ -93,7 +93,7 @@ def _is_title(words: str, text: str, start: int, end: int, schema: Schema, *, sh
     """Whether words that spell a title are meant as one, where no year says so: several telling words, or a capital of their own."""
     if _dated(words):
         return True
-    if schema.forms.get(plain(words)) or LONGER.match(text[end:]):
+    if schema.forms.get(plain(words)) or key(words) in schema.series or LONGER.match(text[end:]):
         return False
     tokens = TOKEN.findall(words)
     telling = set(stems(words)) - GENERIC

@@ -63,6 +63,7 @@ UNSAID: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"(?:movie|film|one)\s*(?:$|[.,;!]))",
             r"\1it is ",
         ),
+        (r"\b(like[ds]?|love[ds]?|enjoy(?:ed|s)?) how (it|that|they)\b", r"\1 \2, how \2"),
         (r"\band like (it|them|that one|those)\b", r"and i like \1"),
         (rf"\bsimilar ({THINGS})\b(?!\s+(?:to|in|as|⟨))", r"\1 similar to it"),
         (r"\b(?:something|anything|more|others?) similar\b(?!\s+(?:to|in|as|⟨))", r"\g<0> to it"),
@@ -86,7 +87,15 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             rf"\b(?:like|similar to)\s+{SOFT}{LIST}",
         ),
         ("nothing", rf"\b(?:is|was|are) (?:{M}|it|that|this|they)\s+(?:\w+\s+)?(?:like|similar to)\s+{SOFT}{LIST}"),
-        # "That is a great one just like ⟨1⟩" compares two films and asks for none.
+        # "That is a great one just like ⟨1⟩", "that one reminds me of ⟨1⟩" and "are they soft like ⟨1⟩?" compare films and ask for none.
+        (
+            "nothing",
+            rf"(?:{M}|(?:^|[.,;!?])\s*(?:it|that|this))(?:\s+{ITSELF})?\s+reminds? me (?:a (?:lot|bit) )?of\s+{SOFT}{LIST}",
+        ),
+        (
+            "nothing",
+            rf"(?:^|[.!?;]\s*)\W*(?:is|are|was|were)\s+(?:{M}|it|that|this|they|those|these)\b[^.!?;]*?\b(?:like|similar to)\s+{SOFT}{LIST}",
+        ),
         (
             "nothing",
             rf"(?:{M}|\b(?:it|that|this|they|those|these))\s+(?:is|was|are|were)\s+"
@@ -113,6 +122,10 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             "nothing",
             rf"(?:n't|\bnot|\bnever)\s+(?:(?:yet|even|actually)\s+)?(?:saw|"
             rf"seen|see|watch(?:ed)?|heard of|read)\s+(?:of\s+)?{SOFT}{LIST}",
+        ),
+        (
+            "nothing",
+            rf"\b(?:will|'ll|might|may)\s+(?:\w+ly |also |really )?(?:like|love|enjoy)\s+{SOFT}{LIST}",
         ),
         (
             "nothing",

@@ -225,6 +225,12 @@ BOTH = ["copper-rain", "moth-season"]
         ("I have seen them all", "known", BOTH),
         ("saw both and I liked them", "liked", BOTH),
         ("I would like to watch them", "", []),
+        ("I think I will like that one", "", []),
+        ("I have seen Red Meridian (2019) it was good", "liked", ["red-meridian"]),
+        ("I recently saw Red Meridian (2019) and really like how it was slow", "liked", ["red-meridian"]),
+        ("Is it funny or is it similar to Red Meridian?", "", []),
+        ("That one reminds me of Red Meridian", "", []),
+        ("something that reminds me of Red Meridian", "similar", ["red-meridian"]),
     ],
 )
 def test_what_is_said_without_a_name_is_said_of_what_was_named(text, kind, ids):
@@ -240,6 +246,9 @@ def test_what_is_said_without_a_name_is_said_of_what_was_named(text, kind, ids):
         ("something older", [Filter("year", "<", 2003)]),
         ("it was too old for my taste", []),  # of a film that was seen
         ("I haven't seen the newer one", []),
+        ("I liked those but they are older films", []),
+        ("they are too old", [Filter("year", ">", 2021)]),
+        ("the best comedy I have ever seen was Red Meridian", []),
         ("those two aren't really comedies", []),
         ("a film that isn't a comedy", [Filter("genre", "!=", "comedy")]),
     ],
@@ -251,6 +260,13 @@ def test_what_is_told_of_films_that_were_seen_holds_no_list_to_it(text, filters)
 def test_praise_without_a_name_is_of_the_title_and_not_of_the_list_before_it():
     turn = read("No, I haven't seen either of those. I have seen Red Meridian. Such a good movie!", state=listing(*BOTH))
     assert turn.liked == ("red-meridian",) and not turn.known
+
+
+def test_a_series_is_none_of_its_films():
+    titles = ("The Ring of Ash", "The Ring of Ash: Night", "The Ring of Ash: Dawn", "The Kite: Return")
+    films = Schema.of(parse_item({"id": str(n), "title": t, "attributes": {"year": 1978 + n}}) for n, t in enumerate(titles))
+    assert read("I liked The Ring of Ash", films).liked == () and read("I liked The Ring of Ash (1978)", films).liked == ("0",)
+    assert read("I liked The Ring of Ash: Dawn", films).liked == ("2",)
 
 
 def test_what_two_films_have_in_common_asks_for_neither():
