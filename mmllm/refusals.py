@@ -22,10 +22,11 @@ NO = re.compile(
 )
 NO_CJK = re.compile(r"(?:不要|不想要|不想看|不喜欢|不爱看|不看|别给我|别要|讨厌|除了|没有|别是|不是)(?:任何|有)?")
 NOT_A_NO = re.compile(
-    r"\bnot (?:only|sure|bad|really sure)\b|\bno (?:problem|thanks|thank you|idea|matter|one|worries|way)\b|"
+    r"\bnot (?:only|sure|bad|really sure|necessarily|exactly|particularly|always|at all)\b|"
+    r"\bno (?:longer|problem|thanks|thank you|idea|matter|one|worries|way)\b|"
     r"\bnothing (?:else|more|special)\b"
 )
-DEGREES = ("big", "huge", "enough", "either", "mani", "such", "quit", "even", "yet", "use", "sure", "but", "come")
+DEGREES = ("big", "huge", "enough", "either", "mani", "such", "quit", "even", "yet", "use", "sure", "but", "come", "old", "new")
 """Stems behind "not" that are no thing to be left out: "not a big fan"."""
 JOINED = re.compile(r"^\W*(?:or|and|,|/|nor|&|和|或|或者|、|还有)*\W*(?:the |a |an |any |in |或者)*$")
 # "Not a drama, a comedy please": behind a comma an article, or "please", begins what is wanted; "not a drama, a comedy or a western" goes on.

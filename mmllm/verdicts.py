@@ -175,6 +175,7 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             rf"(?:很喜欢|最喜欢|超喜欢|也喜欢|喜欢|最爱|爱看|爱)\s*{LIST}|{LIST}\s*(?:很好看|真好看|好看|不错|很棒|太棒了|我喜欢)",
         ),
         ("known", rf"(?:看过|见过|已经有|有了|读过|知道)了?\s*{LIST}|{LIST}\s*(?:我)?(?:已经)?(?:看过|见过|有了|读过)了?"),
+        ("liked", rf"{LIST}\s*,?\s+(?:one of )?my {FAVOURITE}"),
         ("liked", rf"\b(?:seen|watched|saw)\s+{SOFT}{LIST}\s*,?\s*(?:so |too )?many times"),
         (
             "known",
@@ -202,8 +203,7 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             rf"(?<!n't )(?<!\byou )(?<!\bjust )(?<!\balways )(?<!\bstill )(?<!\bboth )(?<!looks )(?<!look )\blike\s+{SOFT}{LIST}",
         ),
         ("liked", rf"(?<!would )(?<!'d )(?<!i d )(?<!to )\b{PLAIN_LIKE}\s+{SOFT}{LIST}"),
-        ("liked", rf"{LIST}{WAS}(?:{MIXED})?{VERY}{GOOD}"),
-        ("liked", rf"{LIST}\s*,?\s+(?:one of )?my {FAVOURITE}"),
+        ("liked", rf"{LIST}{WAS}(?:{MIXED})?{VERY}{GOOD}(?!\W*\?)"),
         # "That is okay" may take an offer; "that was okay" is said of what was seen.
         ("known", rf"{LIST}(?:\s+{ITSELF})?\s+(?:was|were|is an?)\s+{VERY}(?:ok|okay|alright|all right|decent)\b"),
         (

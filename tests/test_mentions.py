@@ -226,6 +226,8 @@ BOTH = ["copper-rain", "moth-season"]
         ("saw both and I liked them", "liked", BOTH),
         ("I would like to watch them", "", []),
         ("I think I will like that one", "", []),
+        ("those are good?", "", []),
+        ("I recently watched Red Meridian (2019), one of my favorites", "liked", ["red-meridian"]),
         ("I have seen Red Meridian (2019) it was good", "liked", ["red-meridian"]),
         ("I recently saw Red Meridian (2019) and really like how it was slow", "liked", ["red-meridian"]),
         ("Is it funny or is it similar to Red Meridian?", "", []),
