@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mmllm import adapter as adapters
-from mmllm import lm, settings, weights
+from mmllm import settings, weights
 from mmllm.caption import PhraseCaptioner
 from mmllm.encoders import Encoders
 from mmllm.fusion import FusionConfig
@@ -49,7 +49,7 @@ def load_adapter(
     lm_fingerprint = weights.fingerprint(weights.path(preset.lm))
     if folder is not None:
         return adapters.load(folder, lm_fingerprint=lm_fingerprint, encoders={**fingerprints, "projections": heads})
-    width, norm = lm.embedding_shape(preset.lm)
+    width, norm = weights.embedding_shape(preset.lm)
     config = FusionConfig(
         widths=tuple(widths[m] for m in MODALITIES),
         width=widths["shared"],

@@ -1,24 +1,25 @@
 """The causal language model: packed scoring over embeddings, a prefix cache kept across turns, streaming generation, LoRA.
 
-Packed scoring: one shared prefix, then every candidate as its own short segment. A block mask lets a segment see the prefix
-and itself only, and positions restart after the prefix, so that a candidate's score is what a separate prompt would give.
-The score is logit(yes) - logit(no) at the segment's last position, the readout.
+Packed scoring: one shared prefix, then every candidate as its own short segment (`packing`). The score is logit(yes) - logit(no) at the
+segment's last position, the readout. What is trained is the model itself, what scores and speaks is made of it (`folding`).
 """
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmllm import settings, weights
+from mmllm import decoding, packing, settings, weights
 from mmllm.errors import AdapterError, WeightsError
+from mmllm.folding import Folding
 
 RANKING, WORDS = "default", "words"
 """The two LoRAs that can be on: one ranks, the other rewords and reads. None but the one asked for is at work in a pass."""
@@ -37,6 +38,7 @@ class LanguageModel:
         self.yes, self.no = self._answer("yes"), self._answer("no")
         self._prefixes: dict[str, Tensor] = {}  # LoRA -> [P, H], what its cache holds
         self._caches: dict[str, Any] = {}
+        self._folding: Folding | None = None
         self.prefix_reused = 0
         """How many prefix positions the last scoring call took from the cache."""
 
@@ -76,51 +78,32 @@ class LanguageModel:
         """
         if not segments:
             return torch.zeros(0)
-        common = _common(segments)
+        common = packing.common(segments)
         prefix, segments = torch.cat([prefix, segments[0][:common]]), [s[common:] for s in segments]
-        with self.lock, torch.inference_mode(), self._only(lora):
+        with self._only(lora):
             cache = self._ensure_prefix(prefix, lora)
             scores: list[Tensor] = []
-            for group in _groups(segments, SEGMENT_TOKENS_PER_PASS):
-                scores.append(self._score_group(len(prefix), group, cache))
+            for group in packing.groups(segments, SEGMENT_TOKENS_PER_PASS):
+                allowed, positions, readouts = packing.pack(len(prefix), group)
+                hidden = self._hidden(torch.cat(group), allowed, positions, cache)
+                _crop(cache, len(prefix))
+                scores.append(self._yes_minus_no(hidden[readouts]))
             return torch.cat(scores)
-
-    def _score_group(self, prefix: int, segments: Sequence[Tensor], cache: Any) -> Tensor:
-        lengths = torch.tensor([len(s) for s in segments])
-        owner = torch.repeat_interleave(torch.arange(len(segments)), lengths)
-        offset = torch.cat([torch.arange(n) for n in lengths.tolist()])
-        allowed = (owner[:, None] == owner[None, :]) & (offset[:, None] >= offset[None, :])
-        allowed = torch.cat([torch.ones(len(owner), prefix, dtype=torch.bool), allowed], dim=1)
-        hidden = self._hidden(torch.cat(list(segments)), allowed, offset + prefix, cache)
-        _crop(cache, prefix)
-        readouts = hidden[lengths.cumsum(0) - 1]
-        return self._yes_minus_no(readouts)
 
     def score_lists(self, lists: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> list[Tensor]:
         """Scores [N_b] of several (prefix, segments) lists in one padded pass, with gradients; nothing is cached.
 
         The same layout as `score`: to train on it is to train what is served.
         """
-        packs = [_pack(prefix, segments) for prefix, segments in lists]
-        longest = max(len(p[0]) for p in packs)
-        embeds, positions, allowed = [], [], []
-        for embed, mask, position, _ in packs:
-            pad = longest - len(embed)
-            embeds.append(torch.nn.functional.pad(embed, (0, 0, 0, pad)))
-            positions.append(torch.nn.functional.pad(position, (0, pad)))
-            whole = torch.eye(longest, dtype=torch.bool)  # a padded place sees itself, so that nothing becomes NaN
-            whole[: len(mask), : len(mask)] = mask
-            allowed.append(whole)
-        device = embeds[0].device
-        mask = torch.zeros(len(packs), 1, longest, longest, device=device)
-        mask = mask.masked_fill(~torch.stack(allowed).unsqueeze(1).to(device), torch.finfo(torch.float32).min)
+        embeds, allowed, positions, readouts = packing.padded(lists)
+        device = embeds.device
         hidden = self._decoder()(
-            inputs_embeds=torch.stack(embeds),
-            attention_mask=mask,
-            position_ids=torch.stack(positions).to(device),
+            inputs_embeds=embeds,
+            attention_mask=packing.additive(allowed).to(device),
+            position_ids=positions.to(device),
             use_cache=False,
         ).last_hidden_state
-        return [self._yes_minus_no(h[p[3].to(device)]) for h, p in zip(hidden, packs, strict=True)]
+        return [self._yes_minus_no(h[at.to(device)]) for h, at in zip(hidden, readouts, strict=True)]
 
     def logits(self, embeds: Tensor, at: Tensor | None = None) -> Tensor:
         """Next-token logits [B, T, V] of embeddings [B, T, H], causal, with gradients; for a loss of language.
@@ -145,14 +128,21 @@ class LanguageModel:
         model = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
         return model.get_decoder() if hasattr(model, "get_decoder") else model.model
 
-    def _hidden(self, embeds: Tensor, allowed: Tensor | None, positions: Tensor, cache: Any) -> Tensor:
-        """One pass: embeds [T, H], allowed [T, cached + T] or None for causal, positions [T] -> hidden [T, H]."""
-        mask = None
-        if allowed is not None:
-            mask = torch.zeros(1, 1, *allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
-        out = self._decoder()(
+    @contextmanager
+    def _only(self, lora: str) -> Iterator[Folding]:
+        """The model with this LoRA and no other, the base model where it is not on; to nobody else until it is given back."""
+        with self.lock, torch.inference_mode():
+            if self._folding is None:
+                self._folding = Folding(self._decoder(), self.model.get_output_embeddings())
+            self._folding.lora = lora
+            yield self._folding
+
+    def _hidden(self, embeds: Tensor, allowed: Tensor, positions: Tensor, cache: Any) -> Tensor:
+        """One pass of what `_only` chose: embeds [T, H], allowed [T, cached + T], positions [T] -> hidden [T, H]."""
+        assert self._folding is not None
+        out = self._folding.decoder(
             inputs_embeds=embeds.unsqueeze(0),
-            attention_mask=mask,
+            attention_mask=packing.additive(allowed).unsqueeze(0),
             position_ids=positions.unsqueeze(0),
             past_key_values=cache,
             use_cache=cache is not None,
@@ -174,26 +164,27 @@ class LanguageModel:
         else:
             _crop(cache, shared)
         if shared < len(prefix):
-            self._hidden(prefix[shared:], self._causal(shared, len(prefix)), torch.arange(shared, len(prefix)), cache)
+            self._hidden(prefix[shared:], packing.causal(shared, len(prefix)), torch.arange(shared, len(prefix)), cache)
         self._prefixes[lora] = prefix.clone()
         self.prefix_reused = shared
         return cache
 
-    @staticmethod
-    def _causal(start: int, end: int) -> Tensor:
-        return torch.arange(end)[None, :] <= torch.arange(start, end)[:, None]
-
     def forget_prefix(self) -> None:
-        """Drop the kept prefix caches (after the weights change)."""
+        """Drop the kept prefix caches."""
         self._prefixes, self._caches = {}, {}
+
+    def weights_changed(self) -> None:
+        """To be called after a step of training: drop all that was made of the weights as they were."""
+        self._folding = None
+        self.forget_prefix()
 
     def score_separately(self, prefix: Tensor, segments: Sequence[Tensor]) -> Tensor:
         """The same scores from one whole prompt per candidate, nothing cached; the yardstick of tests and benchmarks."""
         scores = []
-        with self.lock, torch.inference_mode(), self._only(RANKING):
+        with self._only(RANKING):
             for segment in segments:
                 whole = torch.cat([prefix, segment])
-                hidden = self._hidden(whole, None, torch.arange(len(whole)), None)
+                hidden = self._hidden(whole, packing.causal(0, len(whole)), torch.arange(len(whole)), None)
                 scores.append(self._yes_minus_no(hidden[-1:]))
         return torch.cat(scores) if scores else torch.zeros(0)
 
@@ -204,49 +195,31 @@ class LanguageModel:
 
         It is the LoRA for words that speaks, or the base model: one that ranks would say "yes".
         """
+        end = {self.tokenizer.eos_token_id, *self._end_of_turn()}
+        tokens = takewhile(lambda t: t not in end, islice(self._greedy(self.tokens(prompt)), max_new_tokens))
+        return decoding.pieces(tokens, partial(self.tokenizer.decode, skip_special_tokens=True), stop)
+
+    def _greedy(self, ids: Sequence[int]) -> Iterator[int]:
+        """The likeliest token after the last one, and so on without end.
+
+        What is copied from the text itself, as titles and facts are, is guessed, and several tokens are read in one pass: where the model says
+        what was guessed, the pass has said them all.
+        """
         from transformers import DynamicCache
 
-        ids = self.tokens(prompt)
-        end = {self.tokenizer.eos_token_id, *self._end_of_turn()}
-        with torch.inference_mode():
-            cache = DynamicCache()
-            embeds, position = self.embed(ids), 0
-            made: list[int] = []
-            shown = ""
-            for _ in range(max_new_tokens):
-                with self.lock, self._only(WORDS):  # taken per token, so that a scoring turn need not wait for the whole reply
-                    positions = torch.arange(position, position + len(embeds))
-                    causal = self._causal(position, position + len(embeds)) if len(embeds) > 1 else None
-                    hidden = self._hidden(embeds, causal, positions, cache)
-                    token = int(self.model.get_output_embeddings()(hidden[-1]).argmax())
-                if token in end:
-                    return
-                position += len(embeds)
-                embeds = self.embed([token])
-                made.append(token)
-                text = self.tokenizer.decode(made, skip_special_tokens=True)
-                if text.endswith("\ufffd"):
-                    continue  # half of a character
-                if any(s in text for s in stop):
-                    cut = min(text.find(s) for s in stop if s in text)
-                    yield text[len(shown) : max(cut, len(shown))]
-                    return
-                yield text[len(shown) :]
-                shown = text
-
-    @contextmanager
-    def _only(self, lora: str) -> Iterator[None]:
-        """This LoRA and no other; the base model where it is not on."""
-        loras = self.loras
-        if lora in loras:
-            if self.model.active_adapter != lora:
-                self.model.set_adapter(lora)
-            yield
-        elif loras:
-            with self.model.disable_adapter():
-                yield
-        else:
-            yield
+        known, cache, held = list(ids), DynamicCache(), 0  # `held`: how much of what is known the cache holds
+        while True:
+            guessed = decoding.guess(known)
+            end = len(known) + len(guessed)
+            with self._only(WORDS) as folding:  # taken per pass, so that a scoring turn need not wait for the whole reply
+                embeds = self.embed([*known[held:], *guessed])
+                hidden = self._hidden(embeds, packing.causal(held, end), torch.arange(held, end), cache)
+                said = folding.head(hidden[-1 - len(guessed) :]).argmax(dim=-1).tolist()
+                right = decoding.agreed(guessed, said)
+                held = len(known) + right
+                _crop(cache, held)
+            known += said[: right + 1]
+            yield from said[: right + 1]
 
     def generate(self, prompt: str, *, max_new_tokens: int = 64, stop: Sequence[str] = ()) -> str:
         """The whole of `stream` at once."""
@@ -274,7 +247,7 @@ class LanguageModel:
             else:
                 self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=name)
             self.model.eval()
-            self.forget_prefix()
+            self.weights_changed()
 
     def new_lora(
         self,
@@ -297,7 +270,7 @@ class LanguageModel:
                 r=rank, lora_alpha=2 * rank, target_modules=list(targets), layers_to_transform=layers, task_type="CAUSAL_LM"
             )
             self.model = get_peft_model(self.model, config, adapter_name=name).eval()
-            self.forget_prefix()
+            self.weights_changed()
 
     def _refuse(self, *names: str) -> None:
         if on := set(names) & set(self.loras):
@@ -308,55 +281,10 @@ class LanguageModel:
         with self.lock:
             if self.loras:
                 self.model = self.model.unload()
-            self.forget_prefix()
+            self.weights_changed()
 
 
 def _crop(cache: Any, length: int) -> None:
     extra = cache.get_seq_length() - length
     if extra > 0:
         cache.crop(-extra)  # transformers 5 takes how many to remove, as a negative number
-
-
-def _pack(prefix: Tensor, segments: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(embeds [T, H], allowed [T, T], positions [T], readouts [N]) of one prefix and its segments in one sequence."""
-    lengths = torch.tensor([len(s) for s in segments])
-    # The prefix is owner -1, seen by all; a segment is seen by itself.
-    owner = torch.cat([torch.full((len(prefix),), -1), torch.repeat_interleave(torch.arange(len(segments)), lengths)])
-    positions = torch.cat([torch.arange(len(prefix)), *(len(prefix) + torch.arange(n) for n in lengths.tolist())])
-    order = torch.arange(len(owner))
-    allowed = (order[:, None] >= order[None, :]) & ((owner[None, :] == -1) | (owner[:, None] == owner[None, :]))
-    return torch.cat([prefix, *segments]), allowed, positions, len(prefix) + lengths.cumsum(0) - 1
-
-
-def _common(segments: Sequence[Tensor]) -> int:
-    """How many rows all segments begin with; the last row of each, its readout, is never among them."""
-    most = min(len(s) for s in segments) - 1
-    first = segments[0][:most]
-    same = torch.stack([(s[:most] == first).all(dim=1) for s in segments]).all(dim=0)
-    return most if bool(same.all()) else int((~same).int().argmax())
-
-
-def _groups(segments: Sequence[Tensor], limit: int) -> Iterator[list[Tensor]]:
-    group: list[Tensor] = []
-    size = 0
-    for segment in segments:
-        if group and size + len(segment) > limit:
-            yield group
-            group, size = [], 0
-        group.append(segment)
-        size += len(segment)
-    yield group
-
-
-def embedding_shape(name: str) -> tuple[int, float]:
-    """(H, mean norm of the input embeddings) of weights on disk, reading that one tensor only."""
-    from safetensors import safe_open
-
-    folder = weights.path(name)
-    width = json.loads((folder / "config.json").read_text())["hidden_size"]
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            for key in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
-                if key.endswith("embed_tokens.weight"):
-                    return width, float(tensors.get_tensor(key).float().norm(dim=-1).mean())
-    raise WeightsError(f"{folder} has no input embeddings", expected="a tensor embed_tokens.weight in safetensors")

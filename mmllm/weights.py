@@ -210,3 +210,17 @@ def _compose(w: Backbone) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             _publish(stage, target)
     return target
+
+
+def embedding_shape(name: str) -> tuple[int, float]:
+    """(H, mean norm of the input embeddings) of weights on disk, reading that one tensor only."""
+    from safetensors import safe_open
+
+    folder = path(name)
+    width = json.loads((folder / "config.json").read_text())["hidden_size"]
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                if key.endswith("embed_tokens.weight"):
+                    return width, float(tensors.get_tensor(key).float().norm(dim=-1).mean())
+    raise WeightsError(f"{folder} has no input embeddings", expected="a tensor embed_tokens.weight in safetensors")

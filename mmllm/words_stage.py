@@ -147,7 +147,7 @@ def read_loss(lm: LanguageModel, turns: Sequence[Reading]) -> Tensor:
 def validate(lm: LanguageModel, data: Material, recipe: Recipe) -> dict[str, Any]:
     """Rewordings of unseen examples that pass the check wholly; precision and recall of reading at the threshold of the best F2."""
     lm.model.eval()
-    lm.forget_prefix()
+    lm.weights_changed()
     passed = []
     for n in range(UNSEEN, UNSEEN + recipe.explain.examples):
         example = reword.make(data.items, data.grammar, seed=recipe.seed, n=n)

@@ -33,6 +33,9 @@ ORDER = [
     "speech",
     "fusion",
     "match",
+    "packing",
+    "decoding",
+    "folding",
     "lm",
     "adapter",
     "store",
@@ -91,6 +94,7 @@ ORDER = [
     "ui_style",
     "ui_session",
     "ui_pieces",
+    "ui_page",
     "ui",
     "terminal",
     "cli_chat",
@@ -112,7 +116,7 @@ UPWARD = {
 }
 ONLY = {
     "chromadb": {"vector_store"},
-    "gradio": {"ui", "ui_pieces"},
+    "gradio": {"ui", "ui_page", "ui_pieces"},
     "peft": {"lm", "adapter", "train"},
     "langchain_core": {"langchain"},
     "imagehash": {"near_duplicates"},

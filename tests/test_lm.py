@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mmllm import decoding
 from mmllm.lm import SEGMENT_TOKENS_PER_PASS, LanguageModel
 from tests.conftest import byte_tokenizer, tiny_llama
 
@@ -24,7 +25,7 @@ def teach(lm, value):
         for name, parameter in lm.model.named_parameters():
             if "lora_B" in name:
                 parameter.fill_(value)
-    lm.forget_prefix()
+    lm.weights_changed()
 
 
 def test_packed_equals_separate(lm):
@@ -129,3 +130,52 @@ def test_stream_stops_at_a_stop_string(lm):
     assert len(whole) > 3, "another seed is needed: the random model says nothing"
     sign = next(c for c in whole if c != whole[0])
     assert lm.generate("abc", max_new_tokens=20, stop=(sign,)) == whole[: whole.find(sign)]
+
+
+def test_a_folded_lora_scores_as_the_trained_model_and_comes_off_without_a_trace(lm):
+    lists = [tuple([prefix, segments]) for prefix, *segments in [embeds(lm, "prefix", "one\n", "two two\n")]]
+    base = lm.score(*lists[0])
+    weights = {name: value.clone() for name, value in lm.model.state_dict().items()}
+    lm.new_lora(rank=4)
+    teach(lm, 0.3)
+    assert torch.allclose(lm.score(*lists[0]), lm.score_lists(lists)[0], atol=1e-4)
+    assert lm.score_lists(lists)[0].requires_grad, "what scores is a copy: the model can still be trained"
+    assert torch.equal(lm.score(*lists[0], lora="words"), base)
+    lm.detach_lora()
+    assert all(torch.equal(value, weights[name]) for name, value in lm.model.state_dict().items())
+    assert torch.equal(lm.score(*lists[0]), base)
+
+
+def test_a_reply_goes_on_where_another_turn_scored_between_its_words(lm):
+    lm.new_lora(rank=4)
+    teach(lm, 0.5)
+    prefix, *segments = embeds(lm, "prefix", "one\n", "two\n")
+    want, scores = lm.generate("Once upon a time", max_new_tokens=12), lm.score(prefix, segments)
+    got = []
+    for piece in lm.stream("Once upon a time", max_new_tokens=12):
+        got.append(piece)
+        assert torch.equal(lm.score(prefix, segments), scores)
+    assert "".join(got) == want
+
+
+@pytest.mark.parametrize("guessed", ["right", "wrong", "nothing", "half"])
+def test_what_is_guessed_changes_no_word(lm, monkeypatch, guessed):
+    ids = lm.tokens("Once upon a time")
+    whole = lm.model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=24, do_sample=False)
+    told, right = whole[0].tolist(), lm.tokenizer.decode(whole[0, len(ids) : len(ids) + 12], skip_special_tokens=True)
+    guesses = {
+        "right": lambda known: told[len(known) : len(known) + 5],
+        "wrong": lambda known: [(t + 1) % 260 for t in told[len(known) : len(known) + 5]],
+        "nothing": lambda known: [],
+        "half": lambda known: [*told[len(known) : len(known) + 2], 7, 7],
+    }
+    passes = []
+    monkeypatch.setattr(decoding, "guess", lambda known: passes.append(1) or guesses[guessed](known))
+    assert lm.generate("Once upon a time", max_new_tokens=12) == right
+    assert len(passes) == {"right": 2, "half": 4}.get(guessed, 12)
+
+
+def test_the_latest_longest_match_is_what_is_guessed():
+    assert decoding.guess([1, 2, 3, 9, 2, 3, 8, 7, 2, 3]) == [8, 7, 2, 3]
+    assert decoding.guess([4, 1, 2, 5, 2, 6, 1, 2]) == [5, 2, 6, 1, 2]
+    assert decoding.guess([1, 2, 3]) == decoding.guess([1]) == decoding.guess([]) == []

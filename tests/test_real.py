@@ -116,7 +116,8 @@ def test_langchain(stamps):
 def test_the_page_answers(stamps):
     import gradio as gr
 
-    from mmllm.ui import Page, build
+    from mmllm.ui import build
+    from mmllm.ui_page import Page
     from mmllm.ui_session import Ask, Session, answer
 
     build(stamps)

@@ -22,8 +22,9 @@ from mmllm.errors import ProfileError
 from mmllm.parts import parts, suggest, without
 from mmllm.profile import Profiles
 from mmllm.types import Evidence, Explanation, Filter, Item, Recommendation
-from mmllm.ui import UPLOADS, Page, build
+from mmllm.ui import UPLOADS, build
 from mmllm.ui_cards import bar, card, comparison, grid
+from mmllm.ui_page import Page
 from mmllm.ui_pieces import blocks
 from mmllm.ui_session import Ask, Session, answer, cleared, exported, forgotten, mark, new_token, remembered, unkept
 from mmllm.ui_text import TEXTS, of_critique, of_part, say

@@ -77,7 +77,7 @@ def loud(lm, name, value):
         for key, parameter in lm.model.named_parameters():
             if "lora_B" in key and f".{name}." in key:
                 parameter.fill_(value)
-    lm.forget_prefix()
+    lm.weights_changed()
 
 
 @pytest.fixture
