@@ -1,7 +1,8 @@
 """A language model as inference runs it: every linear layer with a LoRA's change folded in, its weights laid out once for the processor.
 
 PEFT adds two small products to each layer that a LoRA changes, and PyTorch's own product of a few rows takes one core. The layers made here
-take one product each, by oneDNN in its own layout where PyTorch has it: float32 as before, summed in another order.
+take one product each. Those of a small model go through oneDNN in its own layout, where PyTorch has it: float32 as before, summed in another
+order. The layout is a second copy of the weights, which a large model's memory does not have room for.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 ROWS = 64
 """The number of rows that the layout is chosen for; it serves one row and hundreds as well."""
+SMALL = 300_000_000
+"""Parameters of the largest model that is laid out anew: 1.2 GB more."""
 
 
 class Folding:
@@ -24,6 +27,7 @@ class Folding:
 
     def __init__(self, decoder: Any, head: nn.Module) -> None:
         self.lora = ""
+        self.laid_out = sum(p.numel() for p in decoder.parameters()) <= SMALL and _has_layout()
         shared = {id(t): t for t in (*decoder.parameters(), *decoder.buffers())}
         with torch.inference_mode():
             self.decoder = copy.deepcopy(decoder, shared)
@@ -45,9 +49,7 @@ class _Linear(nn.Module):
         super().__init__()
         base = getattr(layer, "base_layer", layer)
         self.folding, self.bias = folding, base.bias
-        self.native = (
-            torch.backends.mkldnn.is_available() and base.weight.device.type == "cpu" and base.weight.dtype == torch.float32
-        )
+        self.native = folding.laid_out and base.weight.device.type == "cpu" and base.weight.dtype == torch.float32
         self.base = self._laid_out(base.weight)
         self.loras = {name: self._laid_out(base.weight + layer.get_delta_weight(name)) for name in getattr(layer, "lora_A", ())}
 
@@ -61,3 +63,9 @@ class _Linear(nn.Module):
             out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, self.bias, "none", [], "")
             return out
         return nn.functional.linear(x, weight, self.bias)
+
+
+def _has_layout() -> bool:
+    """Whether this PyTorch has oneDNN's layout; its two functions are PyTorch's own and may go."""
+    own = torch.ops.mkldnn
+    return torch.backends.mkldnn.is_available() and hasattr(own, "_reorder_linear_weight") and hasattr(own, "_linear_pointwise")

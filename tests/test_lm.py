@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmllm import decoding
+from mmllm import decoding, folding
 from mmllm.lm import SEGMENT_TOKENS_PER_PASS, LanguageModel
 from tests.conftest import byte_tokenizer, tiny_llama
 
@@ -144,6 +144,24 @@ def test_a_folded_lora_scores_as_the_trained_model_and_comes_off_without_a_trace
     lm.detach_lora()
     assert all(torch.equal(value, weights[name]) for name, value in lm.model.state_dict().items())
     assert torch.equal(lm.score(*lists[0]), base)
+
+
+@pytest.mark.parametrize("why", ["large", "no layout"])
+def test_without_the_layout_scores_and_words_are_the_same(lm, monkeypatch, why):
+    lm.new_lora(rank=4)
+    teach(lm, 0.3)
+    prefix, *segments = embeds(lm, "prefix", "one\n", "two two\n")
+    scores, words = lm.score(prefix, segments), lm.generate("Once upon a time", max_new_tokens=12)
+    if why == "large":
+        monkeypatch.setattr(folding, "SMALL", 10)
+    else:
+        monkeypatch.setattr(folding, "_has_layout", lambda: False)
+    lm.weights_changed()
+    assert torch.allclose(lm.score(prefix, segments), scores, atol=1e-4)
+    assert lm.generate("Once upon a time", max_new_tokens=12) == words
+    layers = [m for m in lm._folding.decoder.modules() if isinstance(m, folding._Linear)]
+    own = {p.data_ptr() for p in lm.model.parameters()}
+    assert layers and all(m.base.data_ptr() in own for m in layers), "no copy of the base model"
 
 
 def test_a_reply_goes_on_where_another_turn_scored_between_its_words(lm):
