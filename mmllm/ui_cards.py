@@ -43,8 +43,8 @@ def escape(text: str) -> str:
 
 def card(r: Recommendation, media: Media, lang: str) -> str:
     """Picture, title, reason, attributes; evidence, shares and scores behind a click."""
-    title = escape(title_in(r.item, lang))
-    head = f"<h3>{r.rank}. <bdi>{title}</bdi></h3><p>{escape(r.explanation.text)}</p><p class='facts'>{_attributes(r.item)}</p>"
+    title = title_in(r.item, lang)
+    head = f"<h3>{r.rank}. <bdi>{escape(title)}</bdi></h3><p>{escape(reason(r.explanation.text, title))}</p>{_attributes(r.item)}"
     rows = "".join(f"<li>{_row(e, r, media, lang)}</li>" for e in r.explanation.evidence if e.kind != "modality")
     scores = ", ".join(f"{escape(n)} {v:.3f}" for n, v in r.scores.items())
     told = f"<p class='facts'>{say('scores', lang)}: {scores}</p>" if scores else ""
@@ -52,8 +52,22 @@ def card(r: Recommendation, media: Media, lang: str) -> str:
     return f"<div class='item'>{_picture(r.item, media, lang)}<div class='words'>{head}<details>{more}</details></div></div>"
 
 
+def reason(text: str, title: str) -> str:
+    """A reason under its title, which it need not say again.
+
+    >>> reason("A kettle: its kind is tools.", "A kettle"), reason("A kettle is red.", "A kettle")
+    ('Its kind is tools.', 'A kettle is red.')
+    """
+    for sign in (": ", "："):
+        if text.startswith(title + sign) and (rest := text[len(title + sign) :]):
+            return rest[0].upper() + rest[1:]
+    return text
+
+
 def _attributes(item: Item) -> str:
-    return " · ".join(escape(as_text(v)) for n, v in item.attributes.items() if n != NAMES)
+    values = [(n, as_text(v)) for n, v in item.attributes.items() if n != NAMES]
+    told = "".join(f"<span title='{escape(n)}'>{escape(v)}</span>" for n, v in values)
+    return f"<p class='facts'>{told}</p>"
 
 
 def _picture(item: Item, media: Media, lang: str) -> str:
@@ -123,5 +137,5 @@ def grid(items: Sequence[Item], media: Media, lang: str) -> str:
     cells = []
     for i in items:
         title = f"<h3 title='{escape(i.title)}'><bdi>{escape(i.title)}</bdi></h3>"  # a long one is cut off by the style
-        cells.append(f"<li>{_picture(i, media, lang)}{title}<p class='facts'>{_attributes(i)}</p></li>")
+        cells.append(f"<li>{_picture(i, media, lang)}{title}{_attributes(i)}</li>")
     return f"<ul class='grid'>{''.join(cells)}</ul>"

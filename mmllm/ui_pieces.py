@@ -37,9 +37,13 @@ I18N = gr.I18n(**{
 })  # fmt: skip
 
 
+FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans CJK SC", "sans-serif")
+
+
 def theme() -> gr.themes.Base:
-    """Soft, with darker teals: white or teal words on its own reach 2.2 to 3.7 of the contrast of 4.5 that small text needs."""
-    return gr.themes.Soft(primary_hue="teal").set(
+    """Soft, with the machine's own letters, and darker teals: white or teal words on its own reach 2.2 to 3.7 of the contrast of 4.5 that small
+    text needs."""
+    return gr.themes.Soft(primary_hue="teal", font=FONT).set(
         block_label_text_color="*primary_800",
         block_title_text_color="*primary_800",
         block_label_background_fill_dark="*primary_800",

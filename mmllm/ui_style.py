@@ -7,13 +7,16 @@ setting for it. The chat's label would lie over its first message.
 CSS = """
 footer { display: none !important; }
 .gradio-container { max-width: 1500px !important; }
-.card { border: 1px solid var(--border-color-primary); border-radius: 12px; padding: 10px; gap: 8px; }
-.item { display: flex; gap: 12px; }
+.card { border: 1px solid var(--border-color-primary); border-radius: 14px; padding: 12px; gap: 8px; }
+.card:hover, .card:focus-within { box-shadow: 0 2px 12px rgb(0 0 0 / 12%); }
+.item { display: flex; gap: 14px; }
 .item .words { flex: 1; min-width: 0; overflow-wrap: anywhere; }
-.item h3, .grid h3 { margin: 0 0 4px; font-size: 1.05em; font-weight: 600; color: var(--body-text-color); }
+.item h3, .grid h3 { margin: 0 0 4px; font-size: 1.1em; font-weight: 650; color: var(--body-text-color); }
 .item p { margin: 2px 0; }
-.facts { font-size: 0.9em; color: var(--body-text-color) !important; }
-.picture { width: 120px; height: 120px; object-fit: contain; background: white; border-radius: 8px; flex: none; }
+.facts { font-size: 0.88em; color: var(--body-text-color) !important; }
+.facts span { display: inline-block; margin: 2px 4px 2px 0; padding: 0 8px; border-radius: 8px; background: var(--background-fill-secondary); }
+.facts span { border: 1px solid var(--border-color-primary); }
+.picture { width: 132px; height: 132px; object-fit: contain; background: white; border-radius: 8px; flex: none; }
 .picture.none { display: grid; place-items: center; font-size: 0.85em; }
 .picture.none { background: var(--background-fill-secondary); color: var(--body-text-color); }
 details summary { cursor: pointer; padding: 4px 0; }
