@@ -58,10 +58,10 @@ def reason(text: str, title: str) -> str:
     >>> reason("A kettle: its kind is tools.", "A kettle"), reason("A kettle is red.", "A kettle")
     ('Its kind is tools.', 'A kettle is red.')
     """
-    for sign in (": ", "："):
-        if text.startswith(title + sign) and (rest := text[len(title + sign) :]):
-            return rest[0].upper() + rest[1:]
-    return text
+    if text.startswith(f"{title}：") and text != f"{title}：":
+        return text.removeprefix(f"{title}：")
+    rest = text.removeprefix(f"{title}: ")
+    return rest[:1].upper() + rest[1:] if rest != text else text
 
 
 def _attributes(item: Item) -> str:
