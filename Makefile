@@ -113,12 +113,14 @@ train-movies: movies
 	test -f catalogs/dialogues.jsonl || cp $(DIALOGUES) catalogs/dialogues.jsonl
 	$(BIN)/mmllm train adapters/movies/recipe.toml -o adapters/movies
 
-# Leave-last-out is asked of a twin that learns from that split's own training part, as every baseline does; about 30 minutes of training.
+# The other splits are asked of twins that learn from their own training parts, as every baseline does; about 30 minutes of training each.
 MOVIES := --systems slist --base slist
+TWINS := movies_leave-last-out movies_temporal-user movies_temporal-user_refit
 eval-movies: movies
-	test -f index/movies_leave-last-out/mmllm.json || $(BIN)/mmllm train eval/recipes/movies_leave-last-out.toml -o index/movies_leave-last-out
-	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time --out eval/results/movielens_small_global-time.json $(MOVIES) --adapter movies=adapters/movies
+	for twin in $(TWINS); do test -f index/$$twin/mmllm.json || $(BIN)/mmllm train eval/recipes/$$twin.toml -o index/$$twin || exit 1; done
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time --out eval/results/movielens_small_global-time.json $(MOVIES) --adapter 'movies with dialogues=adapters/movies'
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split leave-last-out --out eval/results/movielens_small_leave-last-out.json $(MOVIES) --adapter movies=index/movies_leave-last-out
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user.json $(MOVIES) --adapter movies=index/movies_temporal-user --adapter 'match alone fitted again=index/movies_temporal-user_refit'
 	$(BIN)/python -m eval ablate catalogs/movies adapters/movies --index index/movies --base slist --cases 60 --out eval/results/movies_ablation.json
 
 # 200 simulated users, each after one film that he never names, talk to the conversation and to the same retriever without a memory.
