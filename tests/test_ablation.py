@@ -6,7 +6,14 @@ import numpy as np
 import torch
 
 from eval.ablation import ablate, conditions
+from eval.language import Trained, ZeroShot
+from mmllm import Query, Recommender
 from mmllm.rank_model import Case, ItemFeatures
+from mmllm.store import Store
+from mmllm.train import run
+from tests.test_train import liked, recipe
+
+__all__ = ["liked"]
 
 
 def features(n=6):
@@ -54,3 +61,23 @@ def test_changes_do_what_they_say_and_leave_the_original():
     assert named.titles[2] == "item 2" and named.described[2] == "item 2 (blue, c)" and named.described[0] == "item 0 (red)"
     gone = whole.missing(0.5)
     assert 0 < int(gone.mask.sum()) < int(whole.mask.sum()) and not (gone.mask & ~whole.mask).any()
+
+
+def test_a_twin_that_reads_text_alone_and_the_untrained_model_score_as_the_reranker_does(liked, shop_index, tmp_path):
+    file = recipe(tmp_path, 'form = "text"\ninputs = ["text"]')
+    found = run(file, tmp_path / "adapter")
+    assert found["step"] in (3, 6) and not (tmp_path / "adapter" / "fusion" / "model.safetensors").exists()
+    store = Store(shop_index)
+    ids = [i.id for i in store.items]
+    case = Case(np.array([0, 3]), np.array([1, 2, 5, 7]), np.zeros(4), np.array([5]))
+    query = Query(liked=[ids[0], ids[3]])
+    opened = Recommender.load(shop_index)
+    try:
+        ((untrained, _),) = ZeroShot(store, ids)([case])
+        np.testing.assert_allclose(untrained, opened.reranker.score(query, case.candidates.tolist()), atol=1e-4)
+        ((anonymous, _),) = ZeroShot(store, ids, anonymised=True)([case])
+        assert np.abs(anonymous - untrained).max() > 1e-4
+    finally:
+        opened.close()
+    ((trained, _),) = Trained(tmp_path / "adapter", store, ids)([case])
+    assert np.abs(trained - untrained).max() > 1e-4

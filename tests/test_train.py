@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from eval.language import Trained, ZeroShot
 from mmllm import Query, Recommender, catalog, interactions, settings, splits
 from mmllm.build import build_index
 from mmllm.data import RankList
@@ -20,7 +19,6 @@ from mmllm.rank_model import Case, ItemFeatures, blend, case_ndcg, retrieved, sc
 from mmllm.recipe import Recipe
 from mmllm.rerank import Reranker
 from mmllm.stages import list_loss, rate
-from mmllm.store import Store
 from mmllm.train import prepare, run
 
 RECIPE = """
@@ -202,26 +200,6 @@ def test_lists_in_one_padded_pass_score_as_alone(tiny):
         together = lm.score_lists(lists)
     for found, (prefix, segments) in zip(together, lists, strict=True):
         assert torch.allclose(found, lm.score_separately(prefix, segments), atol=1e-4)
-
-
-def test_a_twin_that_reads_text_alone_and_the_untrained_model_score_as_the_reranker_does(liked, shop_index, tmp_path):
-    file = recipe(tmp_path, 'form = "text"\ninputs = ["text"]')
-    found = run(file, tmp_path / "adapter")
-    assert found["step"] in (3, 6) and not (tmp_path / "adapter" / "fusion" / "model.safetensors").exists()
-    store = Store(shop_index)
-    ids = [i.id for i in store.items]
-    case = Case(np.array([0, 3]), np.array([1, 2, 5, 7]), np.zeros(4), np.array([5]))
-    query = Query(liked=[ids[0], ids[3]])
-    opened = Recommender.load(shop_index)
-    try:
-        ((untrained, _),) = ZeroShot(store, ids)([case])
-        np.testing.assert_allclose(untrained, opened.reranker.score(query, case.candidates.tolist()), atol=1e-4)
-        ((anonymous, _),) = ZeroShot(store, ids, anonymised=True)([case])
-        assert np.abs(anonymous - untrained).max() > 1e-4
-    finally:
-        opened.close()
-    ((trained, _),) = Trained(tmp_path / "adapter", store, ids)([case])
-    assert np.abs(trained - untrained).max() > 1e-4
 
 
 def test_trackers_are_told_what_the_logs_say_and_one_that_is_missing_is_named(liked, shop_index, tmp_path, monkeypatch):
