@@ -162,7 +162,8 @@ class TalkLists:
         left = scores.copy()
         left[self._named[dialogue].indices] = -np.inf
         top = np.argsort(-left, kind="stable")[: s.depth]
-        negatives = rng.choice(top, size=s.candidates - len(positives), replace=False)
+        top = top[np.isfinite(left[top])]  # of a small catalog, the dialogue's own films would follow
+        negatives = rng.choice(top, size=min(s.candidates - len(positives), len(top)), replace=False)
         candidates = rng.permutation(np.concatenate([positives, negatives]))
         gains = (np.isin(candidates, positives) / len(positives)).astype(np.float32)
         z = zscore(scores[candidates]).astype(np.float32)

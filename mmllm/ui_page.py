@@ -90,8 +90,8 @@ class Page:
     def _turn(self) -> dict[str, Any]:
         """What the events of a turn have in common. The reply itself shows that it is coming: the cards are there before its words.
 
-        Gradio's progress stays "full" and is hidden by the style, which spares the browser a new layout in every frame. What has none is
-        drawn after all the words, some seconds later: cards, chips and critiques alike.
+        Gradio's progress stays "full" and is hidden by the style, which spares the browser a new layout in every frame. Without it cards are
+        drawn after all the words, some seconds later; chips and critiques mostly are with it too.
 
         What is sent while a reply comes is sent when it has ended; without "always_last" it would be lost.
         """

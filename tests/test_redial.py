@@ -83,6 +83,10 @@ def test_lists_of_dialogues_ask_with_what_was_said_and_hold_no_other_film_of_the
         assert f"I like {'even' if target % 2 == 0 else 'odd'} ones" in one.request and "try" not in one.request
         assert len(set(one.candidates)) == 5 and one.gains.sum() == 1 and abs(float(one.retriever.mean())) < 1e-5
         assert one.candidates.tolist() == again.candidates.tolist() and one.request == again.request
+    short = redial.TalkLists(found, likes, redial.TalkSettings(), ListSettings(candidates=20, positives=1, depth=60))
+    for n in range(20):  # a catalog of twelve: ten of them are nobody's in the dialogue
+        one = short.make(n)
+        assert len(set(one.candidates)) == 11 and not set(one.history) & set(one.candidates)
     with pytest.raises(MmllmError, match="names an item that was learned"):
         redial.TalkLists([redial.Dialogue("d", (("seeker", "hello", ()),))], likes, redial.TalkSettings(), settings)
 
