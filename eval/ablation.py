@@ -14,7 +14,8 @@ import numpy as np
 
 from eval import metrics
 from eval.language import Trained
-from mmllm.rank_model import Case, ItemFeatures, blend, case_ndcg
+from mmllm.blending import blend, case_ndcg
+from mmllm.rank_model import Case, ItemFeatures
 from mmllm.rerank import joined
 
 SHARES = (0.2, 0.4, 0.6, 0.8)

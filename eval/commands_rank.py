@@ -76,7 +76,7 @@ def rank(
         started = time.monotonic()
         tuned = kept[base]
         pairs = (tuned.scores_validation, made.validation), (tuned.scores_test, made.test)
-        reranked = rerank(*pairs, reader, depth=depth, chosen=reader.chosen)
+        reranked = rerank(*pairs, reader, depth=depth, chosen=reader.chosen(made, tuned.settings, depth))
         seconds = round(time.monotonic() - started, 1)
         for form, scores in reranked.scores.items():
             measured = measure(scores, made.test, counts, **extra)

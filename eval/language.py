@@ -13,10 +13,11 @@ import numpy as np
 from mmllm import adapter as adapters
 from mmllm import settings, weights
 from mmllm.adapter import Adapter
+from mmllm.blending import blend, choose
 from mmllm.fusion import FusionConfig, build
-from mmllm.interactions import Cases
+from mmllm.interactions import Cases, Split
 from mmllm.lm import LanguageModel
-from mmllm.rank_model import Case, ItemFeatures, Parts, RankModel, blend, choose, retrieved, score_parts
+from mmllm.rank_model import Case, ItemFeatures, Parts, RankModel, retrieved, score_parts
 from mmllm.recipe import Recipe
 from mmllm.rerank import joined
 from mmllm.store import Store
@@ -27,7 +28,8 @@ from mmllm.types import MODALITIES
 class Reranked:
     """The same cases reranked: form -> scores [C, I]; what was not retrieved keeps its place behind.
 
-    Forms are "alone" (the LM's readouts), "match", "match blend" (without the LM, of its own weight) and "blend"; those that there are.
+    Forms are "alone" (the LM's readouts), "match", "match blend" (without the LM, of its own weight), "blend", and "greedy blend" of the
+    highest mean on validation where that is another; those that there are.
     about: form -> weight, share and validation nDCG@10.
     """
 
@@ -55,6 +57,8 @@ def rerank(
         shown = retrieved(tuning[1], tuning[0], depth, said[0])
         chosen = choose(shown, read(shown))
     forms = {"blend": (chosen["share"], chosen["weight"], chosen["blend"])}
+    if "greedy" in chosen and chosen["greedy_weight"] != chosen["weight"]:
+        forms["greedy blend"] = (chosen["greedy_share"], chosen["greedy_weight"], chosen["greedy"])
     if "lm" in chosen:
         forms["alone"] = (1.0, 1.0, chosen["lm"])
     if "match" in chosen:
@@ -100,14 +104,24 @@ class Trained:
             lm.attach_lora(self.adapter.lora)
         recipe = Recipe.read(folder / "recipe.toml")
         self.inputs, self.talks = recipe.inputs, bool(recipe.dialogues.file)
-        self.chosen = json.loads((folder / "metrics.json").read_text()) if recipe.refit else None
-        """What was chosen on validation, where the validation part was learned from afterwards."""
+        self.recipe, self.found = recipe, json.loads((folder / "metrics.json").read_text())
         self.items = ItemFeatures.of(store, ids, self.adapter.factors).only(recipe.inputs).noised(recipe.noise)
         config = self.adapter.config
         self.form, self.readouts, self.share = config.form, recipe.steps > 0, config.readout
         self.model = RankModel(
             lm, self.adapter.fusion, self.items, form=config.form, match=self.adapter.match, share=config.readout
         ).eval()
+
+    def chosen(self, split: Split, base: Mapping[str, Any], depth: int) -> dict[str, Any] | None:
+        """What the training chose on validation; None where it is to be chosen: it was another validation, or other candidates.
+
+        After a refit it always holds, since the validation part was learned from.
+        """
+        recipe, found = self.recipe, self.found
+        lists = {name: getattr(recipe.lists, name) for name in ("regularization", "transitions", "half_life")}
+        same = found.get("splits") == {split.name: split.hash} and found["validation_cases"] == len(split.validation)
+        same = same and "greedy" in found and lists == base and recipe.validation_candidates == depth
+        return found if recipe.refit or same else None
 
     def reading(self, items: ItemFeatures) -> Trained:
         """The same model over other features of the same items."""
@@ -130,7 +144,9 @@ class ZeroShot:
             FusionConfig(widths, store.manifest.widths["shared"], 1, lm.width, lm.soft_norm)
         )  # the text form reads no soft token
         self.model = RankModel(lm, fusion, items.anonymised() if anonymised else items, form="text").eval()
-        self.chosen = None
+
+    def chosen(self, split: Split, base: Mapping[str, Any], depth: int) -> None:
+        """It was never trained."""
 
     def __call__(self, cases: Sequence[Case]) -> list[Parts]:
         """One packed pass per few cases."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from eval import metrics
 from eval.language import Reader
-from mmllm.rank_model import Case, blend
+from mmllm.blending import blend
+from mmllm.rank_model import Case
 from mmllm.requests import Request, found, make
 from mmllm.rerank import joined
 from mmllm.retrieve import Retriever, fuse

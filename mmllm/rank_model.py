@@ -1,13 +1,12 @@
-"""Ranking by soft tokens outside an index: items' features, the LM with its fusion as one module, cases and blends.
+"""Ranking by soft tokens outside an index: items' features, the LM with its fusion as one module, cases and their scores.
 
 Training and the harness use it; serving reads the soft tokens that an index keeps, and gives the same scores (tested).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +18,9 @@ from mmllm.data import ListSettings, RankList
 from mmllm.fusion import AttentionFusion
 from mmllm.lm import LanguageModel
 from mmllm.match import Match
-from mmllm.rerank import describe, joined, soft_prefix, soft_segment, text_prefix, text_segment, zscore
+from mmllm.rerank import describe, joined, soft_prefix, soft_segment, text_prefix, text_segment
 from mmllm.store import Store
 from mmllm.types import MODALITIES
-from mmllm.validate import ndcg
 
 NEVER_LIKED = "something like what was liked before"
 
@@ -234,42 +232,3 @@ def score_cases(model: RankModel, cases: Sequence[Case], batch: int = 4) -> list
     """The scores [N] that are used, of every case's candidates: the readouts' and the match's by the model's share."""
     parts = score_parts(model, cases, batch, readouts=model.share > 0)
     return [joined(read, matched, model.share) for read, matched in parts]
-
-
-def blends(cases: Sequence[Case], scores: Sequence[np.ndarray], grid: Sequence[float] | None = None) -> dict[float, float]:
-    """Weight w -> mean nDCG@10 of (1 - w) z(retriever) + w z(LM)."""
-    weights_ = [round(0.05 * n, 2) for n in range(21)] if grid is None else list(grid)
-    return {w: float(np.mean([case_ndcg(c, blend(c, s, w)) for c, s in zip(cases, scores, strict=True)])) for w in weights_}
-
-
-def choose(cases: Sequence[Case], parts: Sequence[Parts]) -> dict[str, Any]:
-    """nDCG@10 of the retriever, the readouts ("lm"), the match, and the best blend with its weight and share, over all cases.
-
-    Where both are there, also the best blend without the readouts ("match_blend", "match_weight").
-    """
-    readouts, matched = all(r is not None for r, _ in parts), any(m is not None for _, m in parts)
-    shares = [round(0.1 * n, 1) for n in range(11)] if readouts and matched else [1.0 if readouts else 0.0]
-    found = {(share, w): value for share in shares for w, value in blends(cases, [joined(r, m, share) for r, m in parts]).items()}
-
-    # Of equals the simplest: the least weight, and then the least of the language model.
-    def best(keys: Iterable[tuple[float, float]]) -> tuple[float, float]:
-        return max(keys, key=lambda key: (round(found[key], 6), -key[1], -key[0]))
-
-    share, weight = best(found)
-    row: dict[str, Any] = {"retriever": round(found[shares[0], 0.0], 5)}
-    row |= {"lm": round(found[1.0, 1.0], 5)} if readouts else {}
-    if matched:
-        bare = best(key for key in found if key[0] == 0)
-        row |= {"match": round(found[0.0, 1.0], 5), "match_blend": round(found[bare], 5), "match_weight": float(bare[1])}
-    return row | {"blend": round(found[share, weight], 5), "weight": float(weight), "share": share}
-
-
-def blend(case: Case, scores: np.ndarray, weight: float) -> np.ndarray:
-    """Final scores [N] of a case's candidates."""
-    return (1 - weight) * zscore(case.scores) + weight * zscore(scores)
-
-
-def case_ndcg(case: Case, final: np.ndarray, k: int = 10) -> float:
-    """Binary nDCG@k over the whole catalog: a target that was not retrieved counts as missed."""
-    order = np.argsort(-final, kind="stable")[:k]
-    return ndcg(case.candidates[order].tolist(), frozenset(case.targets.tolist()), k)

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from mmllm import checkpoint
 from mmllm.adapter import Factors
+from mmllm.blending import choose
 from mmllm.data import Lists, RankList
 from mmllm.match import batches, next_loss, padded, parameters
 from mmllm.objectives import AlignTask, describe_loss
-from mmllm.rank_model import Case, RankModel, choose, score_parts
+from mmllm.rank_model import Case, RankModel, score_parts
 from mmllm.recipe import Recipe
 from mmllm.store import Store
 from mmllm.types import Progress
@@ -200,7 +201,7 @@ def rank_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress, st
             seen = []
             if setup.validation:
                 row |= validate(model, _some(setup.validation, recipe.validation_cases, recipe.seed))
-                if row["blend"] > max((r["blend"] for r in _rows(log)), default=-1.0):
+                if row["greedy"] > max((r["greedy"] for r in _rows(log)), default=-1.0):
                     checkpoint.write(out / BEST, recipe, model, optimizer, step)
             _note(setup, log, "rank", row)
             checkpoint.write(out / RANK, recipe, model, optimizer, step)
@@ -243,7 +244,7 @@ class Task(nn.Module):
 
 
 def validate(model: RankModel, cases: Sequence[Case], *, readouts: bool = True) -> dict[str, Any]:
-    """nDCG@10 on retrieved candidates, as `mmllm.rank_model.choose` gives it."""
+    """nDCG@10 on retrieved candidates, as `mmllm.blending.choose` gives it."""
     model.eval()
     parts = score_parts(model, cases, readouts=readouts)
     model.train()
@@ -268,7 +269,7 @@ def _plot(log: Path, file: Path) -> None:
     steps = [r["step"] for r in rows]
     loss.plot(steps, [r["loss"] for r in rows])
     loss.set(title="training loss", xlabel="step")
-    for name in (n for n in ("retriever", "lm", "blend") if n in rows[0]):
+    for name in (n for n in ("retriever", "lm", "greedy") if n in rows[0]):
         score.plot(steps, [r[name] for r in rows], label=name)
     score.set(title="validation nDCG@10", xlabel="step")
     if score.lines:

@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from mmllm import Query, Recommender, catalog, interactions, settings, splits
+from mmllm.blending import blend, case_ndcg
 from mmllm.build import build_index
 from mmllm.data import RankList
 from mmllm.errors import MmllmError
 from mmllm.lm import LanguageModel
-from mmllm.rank_model import Case, ItemFeatures, blend, case_ndcg, retrieved, score_cases
+from mmllm.rank_model import Case, ItemFeatures, retrieved, score_cases
 from mmllm.recipe import Recipe
 from mmllm.rerank import Reranker
 from mmllm.stages import list_loss, rate
