@@ -63,9 +63,13 @@ def rank(
         row = {"settings": found.settings, "tried": found.tried, "validation_ndcg@10": round(found.validation, 5)}
         row |= {"seconds": found.seconds, **summary(measured, made.test)}
         record.keep(result, out, name, row, measured.values["ndcg@10"])
-    for name, folder in given.items():
-        from eval.language import Trained, ZeroShot, rerank
+    if given:
+        from eval.language import Trained, ZeroShot, rerank, shuffled
 
+        measured = measure(shuffled(kept[base].scores_test, made.test, depth=depth), made.test, counts, **extra)
+        row = {"base": base, "depth": depth, **summary(measured, made.test)}
+        record.keep(result, out, f"{base}, first {depth} shuffled", row, measured.values["ndcg@10"])
+    for name, folder in given.items():
         assert store is not None
         untrained = folder in ("zero-shot", "zero-shot-anonymised")
         reader = (
@@ -134,7 +138,7 @@ def dialogues(
 ) -> None:
     """Recommend in dialogues: 200 held out by dialogue; films already named are excluded."""
     from eval import dialogues as d
-    from eval.language import Trained, rerank
+    from eval.language import Trained, rerank, shuffled
     from mmllm import settings
     from mmllm.encoders import Encoders
 
@@ -173,6 +177,8 @@ def dialogues(
     for name, scored in found.items():
         keep(name, scored.test, {"settings": scored.settings})
     base = found["ease+popularity+bm25"]
+    if adapter:
+        keep(f"ease+popularity+bm25, first {depth} shuffled", shuffled(base.test, asked.cases, depth=depth), {"depth": depth})
     for name, folder in (a.split("=", 1) for a in adapter or []):
         reader = Trained(Path(folder), store, ids)
         requests = tuple([redial.request_of(said) for said in a.said] for a in (tuning, asked)) if reader.talks else None

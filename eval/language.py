@@ -74,6 +74,12 @@ def rerank(
     return Reranked(scores, about, round(float(np.mean(hits)), 5))
 
 
+def shuffled(scores: np.ndarray, cases: Cases, *, depth: int, seed: int = settings.SEED) -> np.ndarray:
+    """Scores [C, I] with the first `depth` of every case in random order: what a reranker that knows nothing would have."""
+    rng, found = np.random.default_rng(seed), retrieved(cases, scores, depth)
+    return _placed(scores, found, [rng.random(len(c.candidates)) for c in found])
+
+
 def _placed(scores: np.ndarray, found: Sequence[Case], final: Sequence[np.ndarray]) -> np.ndarray:
     """Scores of the whole catalog in which the candidates stand first, in the order of `final`."""
     out = scores.astype(np.float64).copy()

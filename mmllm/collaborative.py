@@ -91,6 +91,15 @@ class Slist:
         return out
 
 
+def turned(factors: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """Factors [I, width] on the axes of others: both halves turned by the one rotation that brings them nearest, so that what is said by a
+    liked and a candidate half together stays as it was (orthogonal Procrustes, Schonemann 1966)."""
+    half = factors.shape[1] // 2
+    left, _, right = np.linalg.svd(factors[:, :half].T @ onto[:, :half] + factors[:, half:].T @ onto[:, half:])
+    turn = left @ right
+    return np.concatenate([factors[:, :half] @ turn, factors[:, half:] @ turn], axis=1).astype(np.float32)
+
+
 def _closed_form(gram: np.ndarray, wanted: np.ndarray | None, regularization: float) -> np.ndarray:
     """B = F - P diag(diag F / diag P) in float32, with P = (gram + l I)^-1 and F = P wanted: its diagonal is zero.
 

@@ -1,7 +1,8 @@
 """Training examples for ranking: lists of candidates with gains, made from interactions; the n-th is the same on every machine.
 
-A list asks what a user liked next. Its candidates are what collaborative filtering would have retrieved for his history, with models that
-never saw him (his fold is left out), so that training meets the same lists as serving does.
+A list asks what a user liked next. Its candidates, positives as well as negatives, are what collaborative filtering retrieves for his history
+with models that never saw him (his fold is left out), so that training meets the same lists as serving does. With positives that were not
+retrieved among negatives that were, a model would learn to tell one from the other, by which nothing is ranked that was retrieved.
 """
 
 from __future__ import annotations
@@ -12,35 +13,38 @@ from typing import Protocol
 
 import numpy as np
 
-from mmllm.collaborative import Slist
+from mmllm.collaborative import Slist, turned
+from mmllm.errors import MmllmError
 from mmllm.interactions import Interactions, Split
+from mmllm.rerank import zscore
 
 FOLDS = 5
+TRIES = 1000
 
 
 @dataclass(frozen=True)
 class RankList:
-    """One example. history: item indices, oldest first; candidates [N]; gains [N], sum 1; retriever [N], z-scores."""
+    """One example. history: item indices, oldest first; candidates [N]; gains [N], sum 1; retriever [N], z-scores.
+
+    fold: whose likes the features it is learned from must not know; -1 where they may know all.
+    """
 
     history: np.ndarray
     candidates: np.ndarray
     gains: np.ndarray
     retriever: np.ndarray
     request: str = ""
+    fold: int = -1
 
 
 @dataclass(frozen=True)
 class ListSettings:
-    """How lists are made: `candidates` in each, up to `positives` of the next `ahead` liked items, the rest from the first `depth` retrieved.
-
-    A share `wide` of the negatives is drawn from all items by popularity instead.
-    """
+    """How lists are made: `candidates` of the first `depth` retrieved, up to `positives` of them among the next `ahead` liked items."""
 
     candidates: int = 20
     positives: int = 4
     ahead: int = 8
     depth: int = 60
-    wide: float = 0.2
     history: int = 20
     least: int = 3
     """A history has this many items at least."""
@@ -95,41 +99,59 @@ class RankLists:
             raise ValueError(f"no user has more than {settings.least} positives to learn from")
         weight = np.sqrt([len(self.sequences[u]) for u in self.users])  # a long history says more, but not in proportion
         self._share = weight / weight.sum()
-        popular = learned.counts + 1.0
-        self._popular = popular / popular.sum()
-        self._fold = np.random.default_rng(settings.seed).integers(FOLDS, size=len(learned.users))
-        self._models = [settings.model(learned.where(self._fold[learned.user] != f)) for f in range(FOLDS)]
+        self.fold = np.random.default_rng(settings.seed).integers(FOLDS, size=len(learned.users))
+        self._models = [settings.model(learned.where(self.fold[learned.user] != f)) for f in range(FOLDS)]
+
+    def factors(self, onto: np.ndarray, *, seed: int) -> np.ndarray:
+        """Per fold the item factors that its users had no part in, [FOLDS, I, width], on the axes of those of all users.
+
+        What a user likes next is in the factors of all: learned from those, a model would read there what it is asked.
+        """
+        return np.stack([turned(model.factors(onto.shape[1], seed=seed), onto) for model in self._models])
 
     def __len__(self) -> int:
         """Interactions."""
         return len(self.learned)
 
     def make(self, n: int) -> RankList:
-        """The n-th list."""
+        """The n-th list: of users and places drawn by n the first whose next likes are among what is retrieved."""
         s = self.settings
         rng = np.random.default_rng([s.seed, n])
-        user = int(rng.choice(self.users, p=self._share))
-        sequence = self.sequences[user]
-        at = int(rng.integers(s.least, len(sequence)))
-        model = self._models[self._fold[user]]
-        scores = model.scores([sequence[:at]])[0]
-        ahead = sequence[at : at + s.ahead]
-        positives = rng.permutation(ahead)[: s.positives]
-        retrievable = scores.copy()
-        retrievable[sequence] = -np.inf  # neither what he liked before nor what he will like is a negative
-        top = np.argsort(-retrievable, kind="stable")[: s.depth]
-        wanted = min(
-            s.candidates - len(positives), len(self._popular) - len(np.unique(sequence))
-        )  # a small catalog may have fewer
-        wide = rng.binomial(wanted, s.wide)
-        negatives = rng.choice(top, size=min(wanted - wide, len(top)), replace=False)
-        while len(negatives) < wanted:
-            one = int(rng.choice(len(self._popular), p=self._popular))
-            if one not in negatives and one not in sequence:
-                negatives = np.append(negatives, one)
-        candidates = rng.permutation(np.concatenate([positives, negatives]))
-        gains = np.isin(candidates, positives) / len(positives)
-        found = scores[candidates]
-        deviation = found.std()
-        z = (found - found.mean()) / deviation if deviation > 1e-9 else np.zeros(len(found))
-        return RankList(sequence[max(0, at - s.history) : at], candidates, gains.astype(np.float32), z.astype(np.float32))
+        for _ in range(TRIES):
+            user = int(rng.choice(self.users, p=self._share))
+            sequence = self.sequences[user]
+            at = int(rng.integers(s.least, len(sequence)))
+            scores = self._models[self.fold[user]].scores([sequence[:at]])[0]
+            found = sample(scores, sequence[:at], sequence[at : at + s.ahead], sequence, s, rng)
+            if found is not None:
+                return RankList(sequence[max(0, at - s.history) : at], *found, fold=int(self.fold[user]))
+        raise MmllmError(
+            f"of {TRIES} histories none has a later like among the first {s.depth} retrieved", do="raise `depth` in [lists]"
+        )
+
+
+def sample(
+    scores: np.ndarray,
+    history: np.ndarray,
+    wanted: np.ndarray,
+    known: np.ndarray,
+    settings: ListSettings,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """(candidates, gains, z-scores of `scores`) [N] of a list, drawn from the first `depth` of scores [I] that are not in the history.
+
+    Of what is `wanted` up to `positives` enter, if they were retrieved; what else is `known` of the user is no negative. None without a
+    positive.
+    """
+    left = scores.astype(np.float64)
+    left[history] = -np.inf
+    top = np.argsort(-left, kind="stable")[: settings.depth]
+    top = top[np.isfinite(left[top])]  # of a small catalog, the history would follow
+    positives = rng.permutation(np.intersect1d(top, wanted))[: settings.positives]
+    if not len(positives):
+        return None
+    others = np.setdiff1d(top, known)
+    negatives = rng.choice(others, size=min(settings.candidates - len(positives), len(others)), replace=False)
+    candidates = rng.permutation(np.concatenate([positives, negatives]))
+    gains = (np.isin(candidates, positives) / len(positives)).astype(np.float32)
+    return candidates, gains, zscore(scores[candidates]).astype(np.float32)

@@ -8,7 +8,7 @@ table of items: an item is what the fusion makes of its features, so that one no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,26 +84,38 @@ def _flat(soft: Tensor) -> Tensor:
     return F.layer_norm(flat, flat.shape[-1:])
 
 
-def windows(sequences: Sequence[np.ndarray], length: int) -> list[np.ndarray]:
-    """Histories cut from their end into windows of `length` + 1 items, the first of them only asked from, the last only asked for."""
+@dataclass(frozen=True)
+class Window:
+    """A piece of a history, oldest first: its first item is only asked from, its last only asked for. fold: of its user, -1 for none."""
+
+    items: np.ndarray
+    fold: int = -1
+
+
+def windows(sequences: Sequence[np.ndarray], length: int, folds: Sequence[int] | np.ndarray | None = None) -> list[Window]:
+    """Histories cut from their end into windows of `length` + 1 items; `folds` has one for every history."""
     out = []
-    for sequence in (s for s in sequences if len(s) >= 2):
-        out += [sequence[max(0, end - length - 1) : end] for end in range(len(sequence), 1, -length)]
+    for n, sequence in enumerate(sequences):
+        fold = -1 if folds is None else int(folds[n])
+        out += [Window(sequence[max(0, end - length - 1) : end], fold) for end in range(len(sequence), 1, -length)]
     return out
 
 
-def batches(found: Sequence[np.ndarray], size: int, rng: np.random.Generator) -> Iterator[Tensor]:
-    """Windows in random order, padded at the right with -1, [B, L + 1]."""
-    order = rng.permutation(len(found))
-    for start in range(0, len(order), size):
-        yield padded([found[n] for n in order[start : start + size]])
+def batches(found: Sequence[Window], size: int, rng: np.random.Generator) -> list[list[Window]]:
+    """All windows in batches of one fold each, in random order."""
+    order = [found[n] for n in rng.permutation(len(found))]
+    out = []
+    for fold in sorted({w.fold for w in found}):
+        own = [w for w in order if w.fold == fold]
+        out += [own[start : start + size] for start in range(0, len(own), size)]
+    return [out[n] for n in rng.permutation(len(out))]
 
 
-def padded(rows: Sequence[np.ndarray]) -> Tensor:
-    """[B, longest], -1 where there is nothing."""
-    out = torch.full((len(rows), max(map(len, rows))), -1)
-    for n, row in enumerate(rows):
-        out[n, : len(row)] = torch.from_numpy(np.asarray(row))
+def padded(found: Sequence[Window]) -> Tensor:
+    """[B, longest], -1 at the right where there is nothing."""
+    out = torch.full((len(found), max(len(w.items) for w in found)), -1)
+    for n, window in enumerate(found):
+        out[n, : len(window.items)] = torch.from_numpy(np.asarray(window.items))
     return out
 
 

@@ -35,9 +35,11 @@ class ItemFeatures:
     titles: tuple[str, ...]
     described: tuple[str, ...] = ()
     """Title and attributes, as the text form reads them."""
+    held: Tensor | None = None
+    """[folds, I, D] in place of the collaborative factors while one learns from the users of a fold (`mmllm.data.RankLists.factors`)."""
 
     @classmethod
-    def of(cls, store: Store, ids: Sequence[str], factors: Factors | None) -> ItemFeatures:
+    def of(cls, store: Store, ids: Sequence[str], factors: Factors | None, held: np.ndarray | None = None) -> ItemFeatures:
         """Items of an index in the order of `ids`, with their collaborative factors if there are any."""
         rows = store.rows(list(ids))
         values = {m: store.features[m]["values"][rows] for m in MODALITIES}
@@ -52,6 +54,7 @@ class ItemFeatures:
             torch.from_numpy(mask),
             tuple(store.items[r].title for r in rows),
             tuple(describe(store.items[r]) for r in rows),
+            None if held is None else torch.from_numpy(held),
         )
 
     def only(self, inputs: Sequence[str]) -> ItemFeatures:
@@ -80,7 +83,7 @@ class ItemFeatures:
                 values[name] = shown.mean() + shown.std() * torch.randn(values[name].shape, generator=generator)
             if name in inputs and n < len(MODALITIES):
                 anchor[:, n] = 0.0
-        return replace(self, values=values, anchor=anchor)
+        return replace(self, values=values, anchor=anchor, held=None if "collaborative" in inputs else self.held)
 
     def shuffled(self, inputs: Sequence[str], *, seed: int = settings.SEED) -> ItemFeatures:
         """These inputs are another item's, among those that have one."""
@@ -121,39 +124,49 @@ class RankModel(nn.Module):
         self._template = prompting.load("rerank_prefix" if form == "text" else "rerank_soft_prefix")
         self._item = prompting.load("rerank_item")
 
-    def soft(self, rows: Tensor, dropped: Tensor | None = None) -> Tensor:
-        """Soft tokens [n, K, H] of items; `dropped` [n, inputs] hides some of what is there."""
+    def soft(self, rows: Tensor, dropped: Tensor | None = None, fold: int = -1) -> Tensor:
+        """Soft tokens [n, K, H] of items; `dropped` [n, inputs] hides some of what is there, a `fold` what its users had a part in."""
         mask = self.items.mask[rows]
+        own = {m: v[rows] for m, v in self.items.values.items()}
+        if fold >= 0 and self.items.held is not None:
+            own["collaborative"] = self.items.held[fold][rows]
+            mask[:, list(own).index("collaborative")] &= own["collaborative"].any(1)
         if dropped is not None:
             kept = mask & ~dropped
             mask = torch.where(kept.any(1, keepdim=True), kept, mask)
         device = self.fusion.absent.device
-        values = {m: v[rows].to(device) for m, v in self.items.values.items()}
+        values = {m: v.to(device) for m, v in own.items()}
         return self.fusion(values, self.items.anchor[rows].to(device), mask.to(device)).soft
 
-    def catalog(self, generator: torch.Generator | None = None, dropout: float = 0.0) -> Tensor:
+    def catalog(self, generator: torch.Generator | None = None, dropout: float = 0.0, fold: int = -1) -> Tensor:
         """Soft tokens [I, K, H] of all items."""
         rows = torch.arange(len(self.items.titles))
-        return self.soft(rows, self._dropped(len(rows), generator, dropout))
+        return self.soft(rows, self._dropped(len(rows), generator, dropout), fold)
 
     def _dropped(self, count: int, generator: torch.Generator | None, dropout: float) -> Tensor | None:
         if generator is None:
             return None
         return torch.rand(count, self.items.mask.shape[1], generator=generator) < dropout
 
-    def _fused(self, lists: Sequence[RankList], generator: torch.Generator | None, dropout: float) -> dict[int, Tensor]:
-        """Item -> soft tokens [K, H] of all that the lists hold."""
-        rows = np.unique(np.concatenate([np.concatenate([x.history, x.candidates]) for x in lists]))
-        soft = self.soft(torch.from_numpy(rows), self._dropped(len(rows), generator, dropout))
-        return dict(zip(rows.tolist(), soft, strict=True))
+    def _fused(
+        self, lists: Sequence[RankList], generator: torch.Generator | None, dropout: float
+    ) -> dict[int, dict[int, Tensor]]:
+        """Fold -> item -> soft tokens [K, H] of all that its lists hold."""
+        out = {}
+        for fold in dict.fromkeys(x.fold for x in lists):
+            rows = np.unique(np.concatenate([np.concatenate([x.history, x.candidates]) for x in lists if x.fold == fold]))
+            soft = self.soft(torch.from_numpy(rows), self._dropped(len(rows), generator, dropout), fold)
+            out[fold] = dict(zip(rows.tolist(), soft, strict=True))
+        return out
 
     def forward(self, lists: Sequence[RankList], generator: torch.Generator | None = None, dropout: float = 0.0) -> list[Tensor]:
         """The readouts' scores [N] of every list."""
         if self.form == "text":
             return self.lm.score_lists([self._as_text(one) for one in lists])
-        soft = self._fused(lists, generator, dropout)
+        fused = self._fused(lists, generator, dropout)
         packed = []
         for one in lists:
+            soft = fused[one.fold]
             titled = self.form == "soft+title"
             titles = [self.items.titles[i] for i in one.history] if titled else None
             prefix = soft_prefix(self.lm, self._template, one.request or NEVER_LIKED, _stack(soft, one.history), titles)
@@ -169,9 +182,10 @@ class RankModel(nn.Module):
         """The match's scores [N] of every list; None where there is no match or nothing was liked."""
         if self.match is None:
             return [None] * len(lists)
-        soft = self._fused(lists, None, 0.0)
+        fused = self._fused(lists, None, 0.0)
         return [
-            self.match(_stack(soft, one.history), _stack(soft, one.candidates)) if len(one.history) else None for one in lists
+            self.match(_stack(fused[x.fold], x.history), _stack(fused[x.fold], x.candidates)) if len(x.history) else None
+            for x in lists
         ]
 
 

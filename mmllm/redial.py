@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from mmllm.collaborative import ease
-from mmllm.data import FOLDS, Lists, ListSettings, RankList
+from mmllm.data import FOLDS, TRIES, Lists, ListSettings, RankList, sample
 from mmllm.errors import CatalogError, MmllmError
 from mmllm.interactions import Cases, Interactions
 from mmllm.rerank import zscore
@@ -151,23 +151,21 @@ class TalkLists:
         return len(self.asked.cases)
 
     def make(self, n: int) -> RankList:
-        """The n-th list: up to `positives` that the recommender names, the others of what was retrieved and the dialogue never names."""
+        """The n-th list: of turns drawn by n the first that names some of what is retrieved; what its dialogue names is no negative."""
         s, cases = self.settings, self.asked.cases
         rng = np.random.default_rng([s.seed, n, 1])
-        at = int(rng.integers(len(cases)))
-        dialogue, history = int(cases.user[at]), cases.history[at]
-        weight, popular = self._models[self._fold[dialogue]]
-        scores = (zscore(weight[history].sum(axis=0)) if len(history) else np.zeros(cases.items)) + popular
-        positives = rng.permutation(cases.targets[at])[: s.positives]
-        left = scores.copy()
-        left[self._named[dialogue].indices] = -np.inf
-        top = np.argsort(-left, kind="stable")[: s.depth]
-        top = top[np.isfinite(left[top])]  # of a small catalog, the dialogue's own films would follow
-        negatives = rng.choice(top, size=min(s.candidates - len(positives), len(top)), replace=False)
-        candidates = rng.permutation(np.concatenate([positives, negatives]))
-        gains = (np.isin(candidates, positives) / len(positives)).astype(np.float32)
-        z = zscore(scores[candidates]).astype(np.float32)
-        return RankList(history[-s.history :], candidates, gains, z, request_of(self.asked.said[at]))
+        for _ in range(TRIES):
+            at = int(rng.integers(len(cases)))
+            dialogue, history = int(cases.user[at]), cases.history[at]
+            weight, popular = self._models[self._fold[dialogue]]
+            scores = (zscore(weight[history].sum(axis=0)) if len(history) else np.zeros(cases.items)) + popular
+            found = sample(scores, history, cases.targets[at], self._named[dialogue].indices, s, rng)
+            if found is not None:
+                return RankList(history[-s.history :], *found, request_of(self.asked.said[at]))
+        raise MmllmError(
+            f"of {TRIES} turns none names one of the first {s.depth} retrieved",
+            do="raise `depth` in [lists], or give more dialogues",
+        )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from mmllm import checkpoint
 from mmllm.adapter import Factors
 from mmllm.blending import choose
 from mmllm.data import Lists, RankList
-from mmllm.match import batches, next_loss, padded, parameters
+from mmllm.match import Window, batches, next_loss, padded, parameters
 from mmllm.objectives import AlignTask, describe_loss
 from mmllm.rank_model import Case, RankModel, score_parts
 from mmllm.recipe import Recipe
@@ -52,7 +52,8 @@ def rate(step: int, steps: int, warmup: float) -> float:
 class Setup:
     """Everything a run needs, made from a recipe: examples, the model, and cases to validate on with their retrieved candidates.
 
-    windows: histories for the match stage, and popularity [I] beside them; none of both for requests. about: what metrics.json says of the data.
+    windows: pieces of histories for the match stage, and popularity [I] beside them; none of both for requests.
+    about: what metrics.json says of the data.
     until: the step at which the rank stage ends, 0 for all of the recipe's. Without validation cases the last step is the best.
     track: where what is measured goes beside the log, as ("STAGE/NAME" -> number, step).
     """
@@ -63,7 +64,7 @@ class Setup:
     model: RankModel
     validation: tuple[Case, ...]
     factors: Factors | None = None
-    windows: tuple[np.ndarray, ...] = ()
+    windows: tuple[Window, ...] = ()
     popularity: Tensor | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     until: int = 0
@@ -135,17 +136,17 @@ def match_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop
     log = out / "match.jsonl"
     checkpoint.cut(log, epoch)
     model.train()
-    per_epoch = -(-len(setup.windows) // options.batch)
+    per_epoch = len(batches(setup.windows, options.batch, np.random.default_rng(0)))
     for taken, at in enumerate(range(epoch, options.epochs), start=1):
         losses = []
-        for n, rows in enumerate(batches(setup.windows, options.batch, np.random.default_rng([recipe.seed, at]))):
+        for n, batch in enumerate(batches(setup.windows, options.batch, np.random.default_rng([recipe.seed, at]))):
             step = at * per_epoch + n
             torch.manual_seed(recipe.seed * 1_000_003 + step)
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
             for group in optimizer.param_groups:
                 group["lr"] = options.rate * rate(step, options.epochs * per_epoch, recipe.warmup)
-            table = model.catalog(generator, recipe.modality_dropout)
-            loss = next_loss(model.match, table, rows, setup.popularity, options)
+            table = model.catalog(generator, recipe.modality_dropout, batch[0].fold)
+            loss = next_loss(model.match, table, padded(batch), setup.popularity, options)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters(learned), 1.0)
@@ -229,11 +230,9 @@ class Task(nn.Module):
         loss = list_loss(scores, batch, retriever=model.retriever, alone=recipe.alone)
         options = recipe.match
         if model.match is not None and options.beside and self.setup.popularity is not None:
-            rng = np.random.default_rng([recipe.seed, number])
-            chosen = rng.choice(len(self.setup.windows), size=min(options.batch, len(self.setup.windows)), replace=False)
-            table = model.catalog(generator, recipe.modality_dropout)
-            rows = padded([self.setup.windows[n] for n in chosen])
-            loss = loss + options.beside * next_loss(model.match, table, rows, self.setup.popularity, options)
+            beside = batches(self.setup.windows, options.batch, np.random.default_rng([recipe.seed, number]))[0]
+            table = model.catalog(generator, recipe.modality_dropout, beside[0].fold)
+            loss = loss + options.beside * next_loss(model.match, table, padded(beside), self.setup.popularity, options)
         if recipe.fluency and model.form != "text":
             # What it learned about items must not cost it its language: it still has to say what they are called.
             rows = torch.from_numpy(np.unique(np.concatenate([one.candidates[:2] for one in batch])))

@@ -56,25 +56,26 @@ def prepare(recipe: Recipe, base: Path, *, refit_until: int | None = None) -> Se
     made = tuple(splits.SPLITS[name](data) for name in recipe.splits)
     refit = refit_until is not None
     learned = without(made[0].refit if refit else made[0].train, made, refit=refit)
-    factors = None
+    likes = RankLists(learned, recipe.lists)
+    factors = held = None
     if "collaborative" in recipe.inputs:
         values = recipe.lists.model(learned).factors(recipe.collaborative, seed=recipe.seed)
-        factors = Factors(learned.items, values)
-    items = ItemFeatures.of(store, learned.items, factors).only(recipe.inputs).noised(recipe.noise)
+        factors, held = Factors(learned.items, values), likes.factors(values, seed=recipe.seed)
+    items = ItemFeatures.of(store, learned.items, factors, held).only(recipe.inputs).noised(recipe.noise)
     found: list[Case] = []
     for split in made if not refit else ():
         scores = recipe.lists.model(split.train).scores(split.validation.history)
         found += retrieved(split.validation, scores, recipe.validation_candidates)
     about = {"splits": {s.name: s.hash for s in made}, "interactions": len(learned), "refit": refit}
     model = fresh(recipe, store, items, factors=factors is not None)
-    cut = tuple(windows(learned.sequences, recipe.match.length)) if recipe.match.epochs else ()
+    cut = tuple(windows(learned.sequences, recipe.match.length, likes.fold)) if recipe.match.epochs else ()
     popular = popularity(learned.counts)
-    ranked: Lists = RankLists(learned, recipe.lists)
+    ranked: Lists = likes
     if recipe.dialogues.file:
         taught, *_ = redial.parts(redial.read((base / recipe.dialogues.file).resolve(), learned.items))
         talk = redial.TalkLists(taught, learned, recipe.dialogues, recipe.lists)
         about |= {"dialogues": len(taught), "dialogue_turns": len(talk)}
-        ranked = redial.MixedLists(ranked, talk, recipe.dialogues.share, recipe.seed)
+        ranked = redial.MixedLists(likes, talk, recipe.dialogues.share, recipe.seed)
     return Setup(recipe, store, ranked, model, tuple(found), factors, cut, popular, about, refit_until or 0)
 
 

@@ -12,7 +12,7 @@ from eval import __main__ as cli
 from eval import baselines, neural
 from eval.baselines import GRIDS, Grid
 from eval.content import Content, Dense, Hybrid, Words
-from eval.language import rerank
+from eval.language import rerank, shuffled
 from eval.ranking import compare, measure, summary, tune
 from mmllm import catalog, splits
 from mmllm.errors import MmllmError
@@ -114,6 +114,14 @@ def test_a_reranker_cannot_find_what_was_not_retrieved(split):
     assert kept.about["blend"]["weight"] == 0 and set(kept.scores) == {"blend", "alone"}
     # What was not read keeps its place behind what was.
     assert all(set(a[:5]) == set(b[:5]) and (a[5:10] == b[5:10]).all() for a, b in zip(best.top, top, strict=True))
+
+
+def test_a_shuffled_list_is_what_a_reranker_that_knows_nothing_has(split):
+    base = tune(GRIDS["ease"], split)
+    mixed = shuffled(base.scores_test, split.test, depth=5)
+    found, before = (measure(s, split.test, split.refit.counts).top for s in (mixed, base.scores_test))
+    assert all(set(a[:5]) == set(b[:5]) and (a[5:10] == b[5:10]).all() for a, b in zip(found, before, strict=True))
+    assert (found[:, :5] != before[:, :5]).any() and (mixed == shuffled(base.scores_test, split.test, depth=5)).all()
 
 
 def test_the_command_writes_compares_and_prints(tmp_path, monkeypatch):

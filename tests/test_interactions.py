@@ -7,7 +7,7 @@ import pytest
 
 from mmllm import interactions, splits
 from mmllm.collaborative import Slist, _closed_form, ease
-from mmllm.data import ListSettings, RankLists, without
+from mmllm.data import FOLDS, ListSettings, RankLists, without
 from mmllm.errors import CatalogError, MmllmError
 from mmllm.splits import LeakError, check
 
@@ -163,7 +163,7 @@ def test_lists_are_deterministic_and_hold_no_known_positive_as_negative():
     asked = {(u, int(t)) for c in (split.validation, split.test) for u, ts in zip(c.user, c.targets, strict=True) for t in ts}
     for n in range(200):
         one, again = lists.make(n), RankLists(learned, settings).make(n) if n < 3 else None
-        assert len(one.candidates) == 8 == len(set(one.candidates.tolist()))
+        assert 3 <= len(one.candidates) <= 8 and len(one.candidates) == len(set(one.candidates.tolist()))
         assert one.gains.sum() == pytest.approx(1) and 1 <= (one.gains > 0).sum() <= 2
         owners = [
             u
@@ -176,6 +176,44 @@ def test_lists_are_deterministic_and_hold_no_known_positive_as_negative():
         assert any(not {(u, int(i)) for i in one.candidates[one.gains > 0]} & asked for u in owners)
         if again is not None:
             assert (one.candidates == again.candidates).all() and (one.retriever == again.retriever).all()
+
+
+def test_a_list_holds_only_what_is_retrieved_positives_too():
+    learned = people(users=80)
+    settings = ListSettings(candidates=6, positives=2, ahead=4, depth=8)
+    lists = RankLists(learned, settings)
+    for n in range(100):
+        one = lists.make(n)
+        tops = []
+        for fold in range(FOLDS):
+            scores = lists._models[fold].scores([one.history])[0].astype(float)
+            scores[one.history] = -np.inf
+            tops.append(set(np.argsort(-scores, kind="stable")[:8].tolist()))
+        assert any(set(one.candidates.tolist()) <= top for top in tops)
+    with pytest.raises(MmllmError, match="first 1 retrieved"):
+        RankLists(backwards(), ListSettings(candidates=2, positives=1, ahead=1, depth=1)).make(0)
+
+
+def test_factors_of_a_fold_are_turned_onto_those_of_all_and_know_nothing_of_its_users():
+    data = people(users=80)
+    lists = RankLists(data, ListSettings(candidates=6, depth=8))
+    whole = lists.settings.model(data).factors(8, seed=1)
+    held = lists.factors(whole, seed=1)
+    assert held.shape == (FOLDS, len(data.items), 8)
+    own = lists._models[0].factors(8, seed=1)
+    np.testing.assert_allclose(held[0][:, :4] @ held[0][:, 4:].T, own[:, :4] @ own[:, 4:].T, atol=1e-5)
+    assert ((held - whole) ** 2).sum() < ((np.stack([m.factors(8, seed=1) for m in lists._models]) - whole) ** 2).sum()
+    # What the users of a fold liked may be anything: its factors stay.
+    rng = np.random.default_rng(0)
+    mixed = np.where(lists.fold[data.user] == 0, rng.permutation(data.item), data.item)
+    other = RankLists(replace(data, item=mixed), lists.settings)._models[0].factors(8, seed=1)
+    np.testing.assert_allclose(other, own, atol=1e-5)
+
+
+def backwards():
+    """Everybody's last like is what nobody else likes: it is never retrieved first."""
+    rows = [(f"u{n}", f"i{k}", 5.0, k) for n in range(20) for k in range(3)] + [(f"u{n}", f"own{n}", 5.0, 9) for n in range(20)]
+    return interactions.of_rows(rows)
 
 
 def test_no_user_to_learn_from_is_an_error():

@@ -6,14 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from mmllm.match import Match, MatchSettings, next_loss, padded, popularity, windows
+from mmllm.match import Match, MatchSettings, Window, batches, next_loss, padded, popularity, windows
 
 
 def test_a_history_is_cut_from_its_end_and_every_item_but_the_first_is_asked_for_once():
-    found = windows([np.arange(7), np.array([9]), np.array([4, 5])], 3)
-    assert [w.tolist() for w in found] == [[3, 4, 5, 6], [0, 1, 2, 3], [4, 5]]
-    asked = [i for w in found for i in w[1:].tolist()]
+    found = windows([np.arange(7), np.array([9]), np.array([4, 5])], 3, [2, 0, 1])
+    assert [w.items.tolist() for w in found] == [[3, 4, 5, 6], [0, 1, 2, 3], [4, 5]]
+    assert [w.fold for w in found] == [2, 2, 1]
+    asked = [i for w in found for i in w.items[1:].tolist()]
     assert sorted(asked) == [1, 2, 3, 4, 5, 5, 6]
+
+
+def test_a_batch_is_of_one_fold_and_nothing_is_left_out():
+    found = windows([np.arange(n, n + 3) for n in range(40)], 3, [n % 3 for n in range(40)])
+    made = batches(found, 4, np.random.default_rng(0))
+    assert all(len({w.fold for w in batch}) == 1 and len(batch) <= 4 for batch in made)
+    assert sorted(int(w.items[0]) for batch in made for w in batch) == list(range(40))
+    assert [b[0].fold for b in made] != sorted(b[0].fold for b in made), "folds come mixed"
 
 
 def test_a_user_after_a_place_has_seen_what_stands_before_it_only():
@@ -32,7 +41,7 @@ def test_a_user_after_a_place_has_seen_what_stands_before_it_only():
 def test_the_loss_is_the_cross_entropy_of_what_was_liked_next():
     match, options = Match(1, 6, 4), MatchSettings(dropout=0.0, ahead=2, decay=0.5)
     table = torch.randn(4, 1, 6, generator=torch.Generator().manual_seed(0))
-    rows = padded([np.array([0, 1, 2]), np.array([3, 0])])
+    rows = padded([Window(np.array([0, 1, 2])), Window(np.array([3, 0]))])
     offset = popularity(np.array([5, 1, 0, 2]))
     terms, weights = [], []
     for sequence in ([0, 1, 2], [3, 0]):
