@@ -12,7 +12,7 @@ import typer
 
 from eval import baselines, content, metrics, neural, record
 from eval.machine import machine
-from eval.ranking import TIES, measure, summary, tune
+from eval.ranking import TIES, Measured, mean_of, measure, summary, tune
 from mmllm import interactions, redial, splits
 from mmllm.errors import MmllmError
 from mmllm.settings import SEED
@@ -66,8 +66,10 @@ def rank(
     if given:
         from eval.language import Trained, ZeroShot, rerank, shuffled
 
-        measured = measure(shuffled(kept[base].scores_test, made.test, depth=depth), made.test, counts, **extra)
-        row = {"base": base, "depth": depth, **summary(measured, made.test)}
+        started = time.monotonic()
+        draws = shuffled(kept[base].scores_test, made.test, depth=depth)
+        measured = mean_of([measure(scores, made.test, counts) for scores in draws])
+        row = {"base": base, "depth": depth, "seconds": round(time.monotonic() - started, 1), **summary(measured, made.test)}
         record.keep(result, out, f"{base}, first {depth} shuffled", row, measured.values["ndcg@10"])
     for name, folder in given.items():
         assert store is not None
@@ -77,6 +79,7 @@ def rank(
             if untrained
             else Trained(Path(folder), store, made.train.items)
         )
+        reader.check(made)
         started = time.monotonic()
         tuned = kept[base]
         pairs = (tuned.scores_validation, made.validation), (tuned.scores_test, made.test)
@@ -85,6 +88,7 @@ def rank(
         for form, scores in reranked.scores.items():
             measured = measure(scores, made.test, counts, **extra)
             row = {"base": base, "depth": depth, "candidate_recall": reranked.candidate_recall, "seconds": seconds}
+            row |= {"adapter": reader.fingerprint}
             row |= reranked.about[form] | summary(measured, made.test)
             record.keep(result, out, f"{name} ({form})", row, measured.values["ndcg@10"])
 
@@ -107,6 +111,7 @@ def ablate(
 
     made = splits.SPLITS[split](interactions.read(catalog))
     reader = Trained(adapter, Store(index), made.train.items)
+    reader.check(made)
     found = tune(baselines.GRIDS[base], made)
     chosen = np.sort(np.random.default_rng(SEED).permutation(len(made.test))[:cases])
     shown = retrieved(made.test.where(chosen), found.scores_test[chosen], depth)
@@ -168,21 +173,21 @@ def dialogues(
     }
     counts = np.asarray(named.sum(axis=0)).ravel()
 
-    def keep(name: str, scores: np.ndarray, about: dict[str, Any]) -> None:
-        measured = measure(scores, asked.cases, counts)
+    def keep(name: str, measured: Measured, about: dict[str, Any]) -> None:
         row = {**about, "seconds": 0.0, **summary(measured, asked.cases)}
         row["recall@10_interval"] = [round(v, 5) for v in metrics.interval(measured.values["recall@10"])]
         record.keep(result, out, name, row, measured.values["recall@10"])
 
     for name, scored in found.items():
-        keep(name, scored.test, {"settings": scored.settings})
+        keep(name, measure(scored.test, asked.cases, counts), {"settings": scored.settings})
     base = found["ease+popularity+bm25"]
     if adapter:
-        keep(f"ease+popularity+bm25, first {depth} shuffled", shuffled(base.test, asked.cases, depth=depth), {"depth": depth})
+        draws = [measure(scores, asked.cases, counts) for scores in shuffled(base.test, asked.cases, depth=depth)]
+        keep(f"ease+popularity+bm25, first {depth} shuffled", mean_of(draws), {"depth": depth})
     for name, folder in (a.split("=", 1) for a in adapter or []):
         reader = Trained(Path(folder), store, ids)
         requests = tuple([redial.request_of(said) for said in a.said] for a in (tuning, asked)) if reader.talks else None
         reranked = rerank((base.validation, tuning.cases), (base.test, asked.cases), reader, depth=depth, requests=requests)
         about = {"base": "ease+popularity+bm25", "depth": depth, "candidate_recall": reranked.candidate_recall}
         for form, scores in reranked.scores.items():
-            keep(f"{name} ({form})", scores, about | reranked.about[form])
+            keep(f"{name} ({form})", measure(scores, asked.cases, counts), about | reranked.about[form])

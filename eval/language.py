@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from mmllm.lm import LanguageModel
 from mmllm.rank_model import Case, ItemFeatures, Parts, RankModel, retrieved, score_parts
 from mmllm.recipe import Recipe
 from mmllm.rerank import joined
+from mmllm.splits import LeakError
 from mmllm.store import Store
 from mmllm.types import MODALITIES
 
@@ -74,10 +75,11 @@ def rerank(
     return Reranked(scores, about, round(float(np.mean(hits)), 5))
 
 
-def shuffled(scores: np.ndarray, cases: Cases, *, depth: int, seed: int = settings.SEED) -> np.ndarray:
-    """Scores [C, I] with the first `depth` of every case in random order: what a reranker that knows nothing would have."""
-    rng, found = np.random.default_rng(seed), retrieved(cases, scores, depth)
-    return _placed(scores, found, [rng.random(len(c.candidates)) for c in found])
+def shuffled(scores: np.ndarray, cases: Cases, *, depth: int, draws: int = 100) -> Iterator[np.ndarray]:
+    """`draws` times scores [C, I] with the first `depth` of every case in random order: what a reranker that knows nothing would have."""
+    rng, found = np.random.default_rng(settings.SEED), retrieved(cases, scores, depth)
+    for _ in range(draws):
+        yield _placed(scores, found, [rng.random(len(c.candidates)) for c in found])
 
 
 def _placed(scores: np.ndarray, found: Sequence[Case], final: Sequence[np.ndarray]) -> np.ndarray:
@@ -110,6 +112,7 @@ class Trained:
             lm.attach_lora(self.adapter.lora)
         recipe = Recipe.read(folder / "recipe.toml")
         self.inputs, self.talks = recipe.inputs, bool(recipe.dialogues.file)
+        self.fingerprint = self.adapter.fingerprint
         self.recipe, self.found = recipe, json.loads((folder / "metrics.json").read_text())
         self.items = ItemFeatures.of(store, ids, self.adapter.factors).only(recipe.inputs).noised(recipe.noise)
         config = self.adapter.config
@@ -117,6 +120,15 @@ class Trained:
         self.model = RankModel(
             lm, self.adapter.fusion, self.items, form=config.form, match=self.adapter.match, share=config.readout
         ).eval()
+
+    def check(self, split: Split) -> None:
+        """LeakError if the training did not keep from what this split asks for; requests and dialogues are no interactions."""
+        kept = self.found.get("splits", {})
+        if self.recipe.index and kept.get(split.name) != split.hash:
+            raise LeakError(
+                f"{self.adapter.config.name} kept from {kept or 'no split'}, not from {split.name} {split.hash}: "
+                "it may have learned what is asked"
+            )
 
     def chosen(self, split: Split, base: Mapping[str, Any], depth: int) -> dict[str, Any] | None:
         """What the training chose on validation; None where it is to be chosen: it was another validation, or other candidates.
@@ -149,10 +161,14 @@ class ZeroShot:
         fusion = build(
             FusionConfig(widths, store.manifest.widths["shared"], 1, lm.width, lm.soft_norm)
         )  # the text form reads no soft token
+        self.fingerprint = ""
         self.model = RankModel(lm, fusion, items.anonymised() if anonymised else items, form="text").eval()
 
-    def chosen(self, split: Split, base: Mapping[str, Any], depth: int) -> None:
+    def check(self, split: Split) -> None:
         """It was never trained."""
+
+    def chosen(self, split: Split, base: Mapping[str, Any], depth: int) -> None:
+        """There is nothing that was chosen before."""
 
     def __call__(self, cases: Sequence[Case]) -> list[Parts]:
         """One packed pass per few cases."""

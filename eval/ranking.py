@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,13 @@ def measure(
     if kinds is not None:
         of_run["calibration_kl@10"] = metrics.calibration(head, history, kinds)
     return Measured(values, of_run, top)
+
+
+def mean_of(found: Sequence[Measured]) -> Measured:
+    """Several rankings of the same cases as one: what to expect of a system that draws."""
+    first = found[0]
+    values = {name: np.mean([m.values[name] for m in found], axis=0) for name in first.values}
+    return Measured(values, {name: float(np.mean([m.of_run[name] for m in found])) for name in first.of_run}, first.top)
 
 
 def summary(measured: Measured, cases: Cases) -> dict[str, Any]:

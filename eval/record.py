@@ -40,9 +40,11 @@ def start(out: Path, dataset: str, made: interactions.Split) -> dict[str, Any]:
 
 def keep(result: dict[str, Any], out: Path, name: str, row: dict[str, Any], values: np.ndarray) -> None:
     """Put one system and its value per case into the result, and write it."""
-    result["systems"][name] = row
+    here = machine(("torch", "transformers", "peft", "numpy", "scipy", "implicit"))
+    # Rows are added on other days than those before them.
+    result["systems"][name] = row | {"commit": here["commit"], "date": here["date"]}
     result["cases"][name] = [round(float(v), 6) for v in values]
-    result |= machine(("torch", "transformers", "peft", "numpy", "scipy", "implicit"))
+    result |= here
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(out.name + ".part")
     cases = result.pop("cases")

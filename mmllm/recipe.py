@@ -41,6 +41,8 @@ class Recipe:
     soft_tokens: int = 1
     collaborative: int = 128
     """Width of the factors of `mmllm.collaborative.Slist`, half of it for what an item says as a liked one."""
+    crossfit: bool = False
+    """While it is learned from a user, the factors are those that his fold had no part in (`mmllm.data.RankLists.factors`)."""
     steps: int = 1000
     batch: int = 4
     lora_rank: int = 8

@@ -29,6 +29,7 @@ from mmllm.store import Store
 from mmllm.types import Progress
 
 Track = Callable[[Mapping[str, float], int], None]
+RETRIEVER_RATE = 0.02
 ALIGN, MATCH, RANK, BEST = ".align", ".match", ".checkpoint", ".best"
 
 
@@ -166,9 +167,11 @@ def match_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop
 def rank_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress, stop_after: int | None) -> bool:
     """LoRA and fusion learn to rank packed lists, with the match beside them as a second task. False if stopped before the end."""
     recipe, model = setup.recipe, setup.model
-    fusion = parameters(model.fusion, *([model.match] if model.match is not None else [])) + [model.retriever]
+    fusion = parameters(model.fusion, *([model.match] if model.match is not None else []))
     lora = parameters(model.lm_module)
     groups = [{"params": fusion, "lr": recipe.fusion_rate, "weight_decay": recipe.weight_decay}]
+    # The retriever's part is one number that has to be right first: while it is too large, the LM learns to take some of it away.
+    groups += [{"params": [model.retriever], "lr": RETRIEVER_RATE, "weight_decay": 0.0}]
     groups += [{"params": lora, "lr": recipe.lora_rate, "weight_decay": 0.0}] if lora else []
     optimizer = torch.optim.AdamW(groups)
     step = checkpoint.restore(out / RANK, recipe, model, optimizer)
@@ -185,12 +188,12 @@ def rank_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress, st
         batch = [setup.lists.make(n) for n in range(first, first + recipe.batch)]
         torch.manual_seed(recipe.seed * 1_000_003 + step)
         share = rate(step, recipe.steps, recipe.warmup)
-        for group, top in zip(optimizer.param_groups, (recipe.fusion_rate, recipe.lora_rate), strict=False):
+        for group, top in zip(optimizer.param_groups, (recipe.fusion_rate, RETRIEVER_RATE, recipe.lora_rate), strict=False):
             group["lr"] = top * share
         loss = wrapped(batch, step * world + index)
         optimizer.zero_grad()
         accelerator.backward(loss)
-        accelerator.clip_grad_norm_([*lora, *fusion], 1.0)
+        accelerator.clip_grad_norm_([*lora, *fusion, model.retriever], 1.0)
         optimizer.step()
         step += 1
         seen.append(float(loss.detach()))
@@ -198,7 +201,7 @@ def rank_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress, st
         last = step == until
         if accelerator.is_main_process and (step % recipe.validate_every == 0 or last):
             row: dict[str, Any] = {"step": step, "loss": round(float(np.mean(seen)), 5)}
-            row |= {"seconds": round(time.monotonic() - started, 1)}
+            row |= {"seconds": round(time.monotonic() - started, 1), "retriever_part": round(float(model.retriever.detach()), 3)}
             seen = []
             if setup.validation:
                 row |= validate(model, _some(setup.validation, recipe.validation_cases, recipe.seed))

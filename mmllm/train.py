@@ -60,7 +60,8 @@ def prepare(recipe: Recipe, base: Path, *, refit_until: int | None = None) -> Se
     factors = held = None
     if "collaborative" in recipe.inputs:
         values = recipe.lists.model(learned).factors(recipe.collaborative, seed=recipe.seed)
-        factors, held = Factors(learned.items, values), likes.factors(values, seed=recipe.seed)
+        factors = Factors(learned.items, values)
+        held = likes.factors(values, seed=recipe.seed) if recipe.crossfit else None
     items = ItemFeatures.of(store, learned.items, factors, held).only(recipe.inputs).noised(recipe.noise)
     found: list[Case] = []
     for split in made if not refit else ():

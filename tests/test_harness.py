@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from eval import __main__ as cli
 from eval import baselines, neural
 from eval.baselines import GRIDS, Grid
 from eval.content import Content, Dense, Hybrid, Words
-from eval.language import rerank, shuffled
-from eval.ranking import compare, measure, summary, tune
+from eval.language import Trained, rerank, shuffled
+from eval.ranking import compare, mean_of, measure, summary, tune
 from mmllm import catalog, splits
 from mmllm.errors import MmllmError
+from mmllm.splits import LeakError
 from mmllm.types import Item
 from tests.test_interactions import people
 
@@ -118,10 +120,27 @@ def test_a_reranker_cannot_find_what_was_not_retrieved(split):
 
 def test_a_shuffled_list_is_what_a_reranker_that_knows_nothing_has(split):
     base = tune(GRIDS["ease"], split)
-    mixed = shuffled(base.scores_test, split.test, depth=5)
-    found, before = (measure(s, split.test, split.refit.counts).top for s in (mixed, base.scores_test))
-    assert all(set(a[:5]) == set(b[:5]) and (a[5:10] == b[5:10]).all() for a, b in zip(found, before, strict=True))
-    assert (found[:, :5] != before[:, :5]).any() and (mixed == shuffled(base.scores_test, split.test, depth=5)).all()
+    before = measure(base.scores_test, split.test, split.refit.counts)
+    draws = [measure(s, split.test, split.refit.counts) for s in shuffled(base.scores_test, split.test, depth=5, draws=30)]
+    for found in draws[:3]:
+        assert all(set(a[:5]) == set(b[:5]) and (a[5:10] == b[5:10]).all() for a, b in zip(found.top, before.top, strict=True))
+    mean = mean_of(draws)
+    assert (mean.values["recall@10"] == before.values["recall@10"]).all()
+    assert len({d.values["ndcg@10"].mean() for d in draws}) > 1
+    assert mean.values["ndcg@10"].mean() == pytest.approx(np.mean([d.values["ndcg@10"].mean() for d in draws]))
+
+
+def test_an_adapter_that_kept_from_another_split_is_refused(split):
+    reader = object.__new__(Trained)
+    reader.recipe, reader.found = SimpleNamespace(index="there"), {"splits": {split.name: split.hash}}
+    reader.adapter = SimpleNamespace(config=SimpleNamespace(name="own"))
+    reader.check(split)
+    for kept in ({}, {split.name: "0"}, {"global-time": split.hash}):
+        reader.found = {"splits": kept}
+        with pytest.raises(LeakError, match="own kept from"):
+            reader.check(split)
+    reader.recipe = SimpleNamespace(index="")
+    reader.check(split)  # what was learned from requests alone knows nobody's likes
 
 
 def test_the_command_writes_compares_and_prints(tmp_path, monkeypatch):
