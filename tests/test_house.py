@@ -74,6 +74,7 @@ ORDER = [
     "data",
     "redial",
     "rank_model",
+    "blending",
     "objectives",
     "reword",
     "recipe",
