@@ -43,6 +43,7 @@ ORDER = [
     "prompting",
     "lexical",
     "wording",
+    "query_check",
     "retrieve",
     "synonyms",
     "schema",
