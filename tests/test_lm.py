@@ -139,7 +139,9 @@ def test_a_folded_lora_scores_as_the_trained_model_and_leaves_the_base_as_it_was
     assert torch.allclose(lm.score(*lists[0]), lm.score_lists(lists)[0], atol=1e-4)
     assert lm.score_lists(lists)[0].requires_grad, "what scores is a copy: the model can still be trained"
     assert torch.equal(lm.score(*lists[0], lora=WORDS), base)
-    now = {name.replace(".base_layer", ""): v for name, v in lm.model.get_base_model().state_dict().items() if "lora_" not in name}
+    now = {
+        name.replace(".base_layer", ""): v for name, v in lm.model.get_base_model().state_dict().items() if "lora_" not in name
+    }
     assert now.keys() == weights.keys() and all(torch.equal(value, weights[name]) for name, value in now.items())
 
 
