@@ -158,7 +158,7 @@ def test_transcribe_refuses_an_unknown_engine_and_denoise_without_its_extra(tiny
     assert run(app, ["transcribe", good, "--denoise", "--preset", "tiny"]).exit_code == 0  # a tone has no voice to bring out
     monkeypatch.setattr(speech, "voices", lambda audio: [speech.Voice(0, len(audio), 0.9)])
     result = run(app, ["transcribe", good, "--denoise", "--preset", "tiny"])
-    assert result.exit_code == 1 and "mmllm[denoise]" in result.stderr
+    assert result.exit_code == 1 and "mmllm[denoise]" in result.stderr and "-e '.[denoise]'" in result.stderr
     result = run(app, ["transcribe", good, "--engine", "kaldi", "--preset", "tiny"])
     assert result.exit_code == 1 and "engine is 'kaldi'; expected faster-whisper or openai-whisper" in result.stderr
 
