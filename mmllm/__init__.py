@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mmllm.errors import MmllmError
-from mmllm.types import Filter, Item, Query, Recommendation, Response
+from mmllm.types import Candidate, Evidence, Explanation, Filter, Item, Query, Ranked, Recommendation, Response
 
 if TYPE_CHECKING:
     from mmllm.converse import Conversation
@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Candidate",
     "Conversation",
+    "Evidence",
+    "Explanation",
     "Filter",
     "Item",
     "MmllmError",
     "Query",
+    "Ranked",
     "Recommendation",
     "Recommender",
     "Reranker",

@@ -136,10 +136,8 @@ def save(adapter: Adapter, folder: Path, *, lora_from: Any = None) -> None:
     os.replace(part, folder / "mmllm.json")
 
 
-def load(folder: Path, *, lm_fingerprint: str, encoders: Mapping[str, str]) -> Adapter:
-    """Read a folder and refuse it if it was trained over other weights than those given."""
-    from safetensors.torch import load_file
-
+def read_config(folder: Path) -> AdapterConfig:
+    """The mmllm.json of a folder; AdapterError where there is none, or one of another schema."""
     file = folder / "mmllm.json"
     if not file.is_file():
         raise AdapterError(f"no mmllm.json in {folder}", expected="an adapter folder", do="check --adapter")
@@ -147,7 +145,14 @@ def load(folder: Path, *, lm_fingerprint: str, encoders: Mapping[str, str]) -> A
     if row.get("schema") != SCHEMA:
         raise AdapterError(f"{file} has schema {row.get('schema')}", expected=str(SCHEMA), do="train it with this version")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-    config = AdapterConfig(**values)
+    return AdapterConfig(**values)
+
+
+def load(folder: Path, *, lm_fingerprint: str, encoders: Mapping[str, str]) -> Adapter:
+    """Read a folder and refuse it if it was trained over other weights than those given."""
+    from safetensors.torch import load_file
+
+    config = read_config(folder)
     if config.lm_fingerprint != lm_fingerprint:
         raise AdapterError(
             f"adapter {config.name!r} was trained over language model {config.lm} ({config.lm_fingerprint})",

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -39,16 +38,6 @@ FOLDS = 5
 MOST_VALUES = 150
 PART = 2048
 VOCABULARY = Path(__file__).parent / "vocabulary.txt"
-
-
-class Captioner(Protocol):
-    """Pictures -> captions, one each and in their order; `name` becomes the captions' source."""
-
-    name: str
-
-    def caption(self, images: Sequence[Image.Image]) -> list[Caption]:
-        """One caption a picture."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,9 @@ def index_build(
     adapter: Annotated[Path | None, typer.Option(help="A trained adapter; otherwise untrained.")] = None,
     skip_bad: Annotated[bool, typer.Option(help="Leave out lines with problems.")] = False,
     speech_language: Annotated[str | None, typer.Option(help="Language of the catalog's recordings, e.g. en.")] = None,
-    blend: Annotated[bool, typer.Option(help="Choose the LM's weight on requests made from the catalog.")] = True,
+    blend: Annotated[
+        bool, typer.Option(help="Choose the LM's weight on requests made from the catalog, unless the adapter brings its own.")
+    ] = True,
 ) -> None:
     """Encode what is new, fuse, write; nothing is encoded twice."""
     from mmllm import backbones, catalog, weights
@@ -72,15 +74,18 @@ def index_verify(folder: Index) -> None:
 @guarded
 def index_stats(folder: Index) -> None:
     """The manifest in short."""
+    from mmllm.derive import lm_weight
     from mmllm.store import read_manifest
 
     m = read_manifest(folder)
+    weight = lm_weight(folder, m)
+    sources = {"adapter": "the adapter's own", "requests": "chosen on made requests", "none": "none was chosen"}
     for name, value in {
         **m.counts,
         "preset": m.preset,
         **m.encoders,
         "adapter": m.adapter,
-        "LM weight": m.blend.get("weight"),
+        "LM weight": f"{weight.value} ({sources[weight.source]})",
     }.items():
         typer.echo(f"{name:10} {value}")
 

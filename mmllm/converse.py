@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mmllm import settings, talk
+from mmllm import talk
 from mmllm.catalog import resolve_filters, title_in
 from mmllm.dialogue import QUIET, Question, State, Turn, filter_values, step, where
 from mmllm.errors import QueryError
@@ -19,6 +19,7 @@ from mmllm.lexical import words as stems
 from mmllm.media import load_audio
 from mmllm.parts import MARKS, Part, without
 from mmllm.profile import Profile
+from mmllm.query_check import check_query, check_text
 from mmllm.recommend import Recommender
 from mmllm.speech import Heard
 from mmllm.talk import remaining
@@ -50,18 +51,21 @@ class Conversation:
             self.state = State(liked=kept["liked"], disliked=kept["disliked"], known=kept["known"])
 
     def turn(
-        self, text: str = "", *, image: Any = None, audio: Any = None, where: dict[str, Any] | None = None, lang: str = ""
+        self, text: str | None = "", *, image: Any = None, audio: Any = None, where: dict[str, Any] | None = None, lang: str = ""
     ) -> Response:
-        """Answer one turn; the state changes only if the turn succeeds. It is answered in the language of its words, or in `lang`."""
+        """Answer one turn; the state changes only if the turn succeeds. It is answered in the language of its words, or in `lang` ("en", "zh").
+
+        Raises what `Recommender.recommend` raises; a turn that is only not understood raises nothing, it is told in `Response.unclear`.
+        """
+        check_query(Query(text, image, audio, where={} if where is None else where, lang=lang or "en"))
         schema = self.recommender.schema
         heard = self._hear(audio)
         spoken = heard.transcript.text.strip() if heard is not None else ""
-        said = f"{text.strip()} {spoken}".strip()
+        said = f"{(text or '').strip()} {spoken}".strip()
         sound = heard is not None and not spoken
         if not said and image is None and not sound and not where:
             raise QueryError("the query is empty", expected="words, a picture, a sound, a liked item or a filter")
-        if len(said) > settings.MAX_QUERY_CHARS:
-            raise QueryError(f"a request of {len(said):,} characters", expected=f"at most {settings.MAX_QUERY_CHARS:,}")
+        check_text(said)  # with what was spoken
         now = replace(self.state, lang=lang or language(said, self.state.lang))
         # "Like this" beside a picture means the picture.
         before = replace(now, last=None, focus="") if image is not None else now

@@ -9,8 +9,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -58,6 +59,25 @@ def load_adapter(
         soft_norm=round(norm, 6),
     )
     return adapters.untrained(config, lm=preset.lm, lm_fingerprint=lm_fingerprint, encoders=fingerprints)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """The LM's weight w, and where it is from."""
+
+    value: float
+    source: Literal["adapter", "requests", "none"]
+    """The adapter brings its own; it was chosen on requests made from the catalog; nobody chose one, and the LM does not rank."""
+
+
+def lm_weight(index: Path, manifest: Manifest) -> Weight:
+    """The weight that an index is opened with, unless the caller says another."""
+    folder = adapter_folder(index, manifest.adapter)
+    own = adapters.read_config(folder).blend if folder is not None else None
+    if own is not None:
+        return Weight(float(own), "adapter")
+    chosen = manifest.blend.get("weight")
+    return Weight(0.0, "none") if chosen is None else Weight(float(chosen), "requests")
 
 
 def derive(

@@ -75,4 +75,7 @@ class MissingExtraError(MmllmError):
     """An optional dependency that is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"the package {package!r} is not installed", do=f"pip install 'mmllm[{extra}]'")
+        super().__init__(
+            f"the package {package!r} is not installed",
+            do=f"pip install 'mmllm[{extra}]', or in a checkout .venv/bin/pip install -e '.[{extra}]'",
+        )

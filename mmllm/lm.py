@@ -274,14 +274,7 @@ class LanguageModel:
 
     def _refuse(self, *names: str) -> None:
         if on := set(names) & set(self.loras):
-            raise AdapterError(f"a LoRA adapter is attached already ({', '.join(sorted(on))})", do="detach it first")
-
-    def detach_lora(self) -> None:
-        """Take every LoRA off; the base model is left as it was."""
-        with self.lock:
-            if self.loras:
-                self.model = self.model.unload()
-            self.weights_changed()
+            raise AdapterError(f"a LoRA adapter is attached already ({', '.join(sorted(on))})", do="load the model again")
 
 
 def _crop(cache: Any, length: int) -> None:

@@ -13,17 +13,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 
 from mmllm import settings, wording
 from mmllm.adapter import Adapter
 from mmllm.catalog import resolve_filters, title_in
-from mmllm.derive import adapter_folder, load_adapter, open_vectors
+from mmllm.derive import adapter_folder, lm_weight, load_adapter, open_vectors
 from mmllm.encoders import Encoders
 from mmllm.errors import MmllmError, QueryError
 from mmllm.explain import evidence, explain
 from mmllm.lexical import Bm25
 from mmllm.lm import LanguageModel
+from mmllm.query_check import check_query
 from mmllm.rerank import Reranker
 from mmllm.retrieve import EncodedQuery, Retriever
 from mmllm.schema import NEAR, Schema, by_meaning
@@ -33,6 +35,12 @@ from mmllm.types import Candidate, PathLike, Query, Ranked, Recommendation, Resp
 from mmllm.wording import Reader, WordsConfig
 
 log = logging.getLogger(__name__)
+LM_NEEDS = {
+    frozenset({"words"}): "lm_needs_words",
+    frozenset({"liked"}): "lm_needs_liked",
+    frozenset({"words", "liked"}): "lm_needs_either",
+}
+"""What an adapter judges by -> the note for a query that has none of it."""
 
 
 class Recommender:
@@ -57,8 +65,13 @@ class Recommender:
     def load(cls, index: PathLike, *, weight: float | None = None, words: PathLike | bool = True) -> Recommender:
         """Open an index folder. `weight` overrides the LM's share w in the final score.
 
+        Without it, it is the adapter's own, or the one that was chosen when the index was built (`derive.lm_weight`).
         `words` is the folder of an adapter for words; True is the shipped one, if it is of this language model, False none (`mmllm.wording`).
+
+        Raises IndexStateError for an index that is missing, damaged or of other encoders, WeightsError for weights that are not on this
+        machine, AdapterError for an adapter that does not fit, QueryError for a weight outside 0 to 1; all of them are `MmllmError`.
         """
+        settings.quiet_libraries()  # before the libraries that talk are imported, which is when they are first needed
         retriever, adapter = _opened(index)
         store, encoders = retriever.store, retriever.encoders
         lm = LanguageModel.load(encoders.preset.lm)
@@ -66,8 +79,7 @@ class Recommender:
             lm.attach_lora(adapter.lora)
         config, unworded = wording.attach(lm, words)
         if weight is None:
-            chosen = adapter.config.blend if adapter.config.blend is not None else store.manifest.blend.get("weight", 0.0)
-            weight = float(chosen)
+            weight = lm_weight(store.folder, store.manifest).value
         return cls(
             store=store,
             encoders=encoders,
@@ -78,9 +90,15 @@ class Recommender:
         )
 
     def recommend(self, query: Query, *, k: int = 5, lm_explanations: int = 0) -> Response:
-        """The k best items with reasons. The first `lm_explanations` reasons are put to the language model to reword."""
-        if k < 1:
-            raise QueryError(f"k is {k}", expected="a whole number from 1")
+        """The k best items with reasons. The first `lm_explanations` reasons are put to the language model to reword; by default the template
+        words all of them.
+
+        Raises QueryError for an empty query, a part of another kind than `Query` says, an unknown id, attribute or value, or a k below 1;
+        MediaError for a picture or a sound that cannot be decoded. Both are `MmllmError`.
+        """
+        if not isinstance(k, Integral) or k < 1:
+            raise QueryError(f"k is {k!r}", expected="a whole number from 1")
+        check_query(query)
         timings: dict[str, float] = {}
         with self._lock:
             filters = resolve_filters(query.where, self.store.items)
@@ -90,8 +108,6 @@ class Recommender:
                 (query.text and query.text.strip(), query.image is not None, query.audio is not None, query.liked, filters)
             ):
                 raise QueryError("the query is empty", expected="words, a picture, a sound, a liked item or a filter")
-            if query.text and len(query.text) > settings.MAX_QUERY_CHARS:
-                raise QueryError(f"a request of {len(query.text):,} characters", expected=f"at most {settings.MAX_QUERY_CHARS:,}")
             with _timed(timings, "encode"):
                 encoded = self.retriever.encode(query)
             with _timed(timings, "retrieve"):
@@ -110,7 +126,7 @@ class Recommender:
         stages = (
             "encode",
             *(f"retrieve:{name}" for name in lists),
-            f"rerank:{'lm' if not note else 'retriever'}",
+            f"rerank:{'lm' if self.reranker.weight and not note else 'retriever'}",
             f"explain:{'lm' if any(r.explanation.source == 'lm' for r in found) else 'template'}"
             if lm_explanations
             else "explain",
@@ -158,15 +174,15 @@ class Recommender:
             return tuple(self._explain(query, encoded, r, lm=False) for r in ranked)
 
     def _rerank(self, query: Query, candidates: list[Candidate], encoded: EncodedQuery) -> tuple[list[Ranked], str]:
-        """The head of the list is put to the LM; what it does not read keeps its place behind."""
+        """The ranked candidates, and why the LM could not rank them, if so. The head of the list is put to it; what it does not read keeps its
+        place behind."""
         if self.reranker.weight == 0:
-            return self.reranker.rank(query, candidates, encoded=encoded), "the LM's weight is 0: the retriever's order stands"
+            # Chosen, not missing: the stages say who ranked, and there is nothing to be said of it at every turn.
+            return self.reranker.rank(query, candidates, encoded=encoded), ""
         reads = self.reranker.adapter.config.reads
         if not (encoded.words and "words" in reads) and not (query.liked and "liked" in reads):
             plain = replace_weight(self.reranker, 0.0)
-            missing = {"words": "words", "liked": "liked items"}
-            why = f"the LM has no {' or '.join(missing[r] for r in reads)} to judge by: the retriever's order stands"
-            return plain.rank(query, candidates, encoded=encoded), why
+            return plain.rank(query, candidates, encoded=encoded), say(LM_NEEDS[frozenset(reads)], query.lang)
         preset = self.encoders.preset
         head = preset.text_candidates if self.reranker.adapter.config.form == "text" else preset.candidates
         ranked = self.reranker.rank(query, candidates[:head], encoded=encoded)

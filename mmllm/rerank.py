@@ -19,6 +19,7 @@ from mmllm.catalog import NAMES, as_text
 from mmllm.errors import QueryError
 from mmllm.lexical import words
 from mmllm.lm import LanguageModel
+from mmllm.query_check import check_ids, check_query
 from mmllm.retrieve import EncodedQuery
 from mmllm.settings import MAX_QUERY_CHARS
 from mmllm.store import Store
@@ -27,6 +28,8 @@ from mmllm.types import MODALITIES, Candidate, Item, PathLike, Query, Ranked
 ITEM_TOKENS = 32
 """How much of a candidate the LM reads when candidates enter as text."""
 TITLE_TOKENS = 12
+UNREAD = ("image", "audio", "where", "disliked", "exclude")
+"""Parts of a query that retrieval reads and the LM does not."""
 LIKED, LIKED_AS_TEXT = 20, 8
 """How many liked items, the latest, the prefix holds; a match reads all."""
 
@@ -42,11 +45,11 @@ class Reranker:
         self._soft_prefix = prompting.load("rerank_soft_prefix")
 
     @classmethod
-    def load(cls, index: PathLike) -> Reranker:
-        """The reranker of an index folder."""
+    def load(cls, index: PathLike, *, weight: float | None = None) -> Reranker:
+        """The reranker of an index folder; `weight`, and what is raised, as in `Recommender.load`. Plain ids are the LM's at any weight."""
         from mmllm.recommend import Recommender  # composes the same parts; imported here because it stands above
 
-        return Recommender.load(Path(index)).reranker
+        return Recommender.load(Path(index), weight=weight).reranker
 
     def rank(
         self, query: Query, items: Sequence[str | Candidate], *, encoded: EncodedQuery | None = None, force_lm: bool = False
@@ -54,7 +57,17 @@ class Reranker:
         """Best first. `items` are ids, or candidates whose `score` is the retriever's.
 
         Plain ids have no retriever score: the LM alone decides their order. With `force_lm` the LM scores even where its weight is 0.
+
+        Of the query, `text` and `liked` are read. What only retrieval reads (UNREAD) counts by the candidates' scores: it is refused unless
+        `encoded`, the query as the retriever encoded it for them, is given.
+
+        Raises QueryError for that, for a query without words and liked items, and for ids that are unknown, stand twice or come as one string.
         """
+        check_query(query)
+        if isinstance(items, str):
+            check_ids("candidates", items)
+        if encoded is None:
+            self._refuse_unread(query)
         ids = [i if isinstance(i, str) else i.id for i in items]
         if len(set(ids)) != len(ids):
             raise QueryError("an item stands twice among the candidates", expected="each id once")
@@ -80,6 +93,18 @@ class Reranker:
             Ranked(ids[n], rank, float(total[n]), scores[n], self.shares(rows[n], encoded))
             for rank, n in enumerate(order, start=1)
         ]
+
+    def _refuse_unread(self, query: Query) -> None:
+        """QueryError for a query that says nothing to the LM, or something that would be passed over."""
+        given = (query.image is not None, query.audio is not None, query.where, query.disliked, query.exclude)
+        if unread := [name for name, there in zip(UNREAD, given, strict=True) if there]:
+            raise QueryError(
+                f"the reranker does not read {' and '.join(unread)}",
+                expected="text and liked",
+                do="Recommender.recommend reads all of a query",
+            )
+        if not (query.text and query.text.strip()) and not query.liked:
+            raise QueryError("the query is empty", expected="words or liked items")
 
     def score(self, query: Query, rows: Sequence[int], *, words: str | None = None) -> np.ndarray:
         """[N]: logit(yes) - logit(no) per row, in one packed pass; joined with the adapter's match where something is liked."""

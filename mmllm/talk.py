@@ -11,7 +11,7 @@ from pathlib import Path
 from mmllm.catalog import EXAMPLES, NAMES, as_text, matches, title_in
 from mmllm.dialogue import Question, State, Turn, as_words
 from mmllm.explain import template
-from mmllm.recommend import Recommender
+from mmllm.recommend import LM_NEEDS, Recommender
 from mmllm.schema import Schema
 from mmllm.texts import joined, language, say
 from mmllm.types import Filter, Item, Query, Response, Scalar
@@ -250,8 +250,9 @@ def closing(response: Response) -> Iterator[str]:
     if len(response.shares) > 1:
         shares = joined((f"{say(f'modality_{m}', lang)} {s:.0%}" for m, s in response.shares.items()), lang)
         yield "\n\n" + say("counted", lang, shares=shares)
+    how = {say(key, lang) for key in LM_NEEDS.values()}  # who ranked is told by the stages
     for note in response.notes:
-        if response.recommendations and not note.startswith("the LM"):
+        if response.recommendations and note not in how:
             yield f"\n\n{note[:1].upper()}{note[1:]}{say('stop', lang)}"
     if response.question:
         yield f"\n\n{response.question}"

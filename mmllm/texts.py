@@ -132,6 +132,18 @@ TEXTS: dict[str, Pair] = {
         "nothing in the catalog matches “{words}”: the rest was searched for",
         "目录中没有与“{words}”相符的内容：已按其余条件搜索",
     ),
+    "lm_needs_words": (
+        "the LM has no words to judge by: the retriever's order stands",
+        "语言模型没有可依据的文字：保持检索的顺序",
+    ),
+    "lm_needs_liked": (
+        "the LM has no liked items to judge by: the retriever's order stands",
+        "语言模型没有可依据的已喜欢条目：保持检索的顺序",
+    ),
+    "lm_needs_either": (
+        "the LM has neither words nor liked items to judge by: the retriever's order stands",
+        "语言模型没有可依据的文字或已喜欢条目：保持检索的顺序",
+    ),
     "no_speech": ("no speech was heard: items that sound alike are searched", "没有听到说话声：正在搜索声音相近的内容"),
     "script": (
         "the {encoder} text encoder does not read this script: words are matched by BM25 alone",

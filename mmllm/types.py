@@ -84,14 +84,16 @@ class Caption:
 
 @dataclass(frozen=True)
 class Query:
-    """What a person asks now. Everything is optional, but one of text, image, audio or liked has to be there.
+    """What a person asks now. Everything is optional, but one of text, image, audio, liked or where has to be there: a filter alone lists what
+    meets it. `disliked` and `exclude` alone ask for nothing.
 
     `image` is a path, bytes or a PIL picture; `audio` a path, bytes, (sample rate in Hz, samples [n] or [n, channels]), or a `speech.Heard`,
     whose words are then taken to be in `text` already.
     `liked` and `disliked` are item ids. `where` maps an attribute to a value, a list of values (any of them), or
     an {operator: value} such as {">=": 1990}; `in`, `all` and `!=` take lists. `exclude` are ids not to be shown again. `similar` are those
     of `liked` that were only referred to ("like the second"): a reason does not say that they were liked. `lang` ("en" or "zh")
-    is the language of reasons and notes.
+    is the language of reasons and notes, whatever the words are in; a `Conversation` sets it by them. What is none of this is a QueryError
+    of whoever is given the query.
     """
 
     text: str | None = None
@@ -190,11 +192,12 @@ class Response:
     lang: str = "en"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; the shape printed by `mmllm recommend --json`."""
+        """Plain JSON values; the shape printed by `mmllm recommend --json`. Of an item there are its id, its title and its attributes."""
         recs = []
         for r in self.recommendations:
             row = asdict(r)
             row.pop("item")
+            row["attributes"] = {k: list(v) if isinstance(v, tuple) else v for k, v in r.item.attributes.items()}
             row["explanation"]["evidence"] = [
                 {k: v for k, v in e.items() if v is not None} for e in row["explanation"]["evidence"]
             ]
@@ -205,6 +208,12 @@ class Response:
             "timings_ms": {k: round(v, 1) for k, v in self.timings_ms.items()},
             "transcript": None if self.transcript is None else {**asdict(self.transcript), "text": self.transcript.text},
             "notes": list(self.notes),
+            "shares": dict(self.shares),
+            "said": self.said,
+            "understood": list(self.understood),
+            "unclear": list(self.unclear),
+            "question": self.question,
+            "lang": self.lang,
         }
 
 

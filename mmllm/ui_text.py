@@ -56,12 +56,13 @@ TEXTS: dict[str, Pair] = {
     "after": ("Next", "下一页"),
     "counts": ("Items {} to {} of {}", "第 {} 至 {} 件，共 {} 件"),
     "none": ("No item meets that.", "没有符合条件的条目。"),
-    "remember": ("Remember my likes in this browser", "在此浏览器中记住我的喜好"),
+    "remember": ("Remember my likes for this browser", "为此浏览器记住我的喜好"),
     "remembered": ("What is remembered", "已记住的内容"),
     "nothing": ("Nothing is remembered.", "没有记住任何内容。"),
     "privacy": (
-        "Only item ids (liked, refused, seen) and the times of your visits are kept, on this machine; no text, picture or sound.",
-        "只在本机保存条目编号（喜欢、排除、看过）和访问时间；不保存文字、图片或声音。",
+        "Only item ids (liked, refused, seen) and the times of your visits are kept, on the machine that runs this page, under a random name "
+        "that only this browser knows; no text, picture or sound.",
+        "只在运行此页面的机器上，以只有此浏览器知道的随机名字，保存条目编号（喜欢、排除、看过）和访问时间；不保存文字、图片或声音。",
     ),
     "export": ("Export", "导出"),
     "download": ("Save as a file", "保存为文件"),

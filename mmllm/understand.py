@@ -239,11 +239,16 @@ def _says(turn: Turn) -> bool:
 
 def _alone(act: Act, state: State) -> Turn:
     if act in ("compare", "why"):
-        targets = state.listed[:2] if act == "compare" else ((state.focus,) if state.focus else state.listed[:1])
+        targets = state.listed[:2] if act == "compare" else _this(state)
         return _of_items(act, targets, state.lang)
     if act == "undo" and not state.before:
         return Turn("unclear", unclear=(say("nothing_to_undo", state.lang),))
     return Turn(act)
+
+
+def _this(state: State) -> tuple[str, ...]:
+    """What "why this?" is about: the item spoken of last if it is on the list, else the first. "Like the second" speaks of one that is not."""
+    return (state.focus,) if state.focus in state.listed else state.listed[:1]
 
 
 def _of_items(act: Act, targets: tuple[str, ...], lang: str) -> Turn:
@@ -266,7 +271,7 @@ def _about(found: mentions.Mentions, marked: tuple[str, ...], state: State) -> T
         turn = _of_items("compare", targets, state.lang)
         return replace(turn, unclear=found.unclear or turn.unclear)
     if WHY.search(found.text):
-        targets = marked[-1:] or (() if found.unclear else (state.focus,) if state.focus else state.listed[:1])
+        targets = marked[-1:] or (() if found.unclear else _this(state))
         turn = _of_items("why", targets, state.lang)
         return replace(turn, unclear=found.unclear or turn.unclear)
     if found.said.keys() == {"about"}:

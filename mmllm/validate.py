@@ -19,6 +19,7 @@ import numpy as np
 
 from mmllm import prompting, settings
 from mmllm.catalog import NAMES
+from mmllm.derive import lm_weight
 from mmllm.lexical import words
 from mmllm.recommend import Recommender
 from mmllm.rerank import zscore
@@ -111,8 +112,14 @@ def choose_weight(recommender: Recommender, *, count: int = 32) -> dict[str, Any
 
 
 def weight_line(index: Path) -> str:
-    """One line on the LM's weight of an index; it is chosen and written first where there is none for these prompts."""
+    """One line on the LM's weight of an index; it is chosen and written first where there is none for these prompts.
+
+    An adapter's own weight counts before any that could be chosen here: then nothing is.
+    """
     manifest = read_manifest(index)
+    weight = lm_weight(index, manifest)
+    if weight.source == "adapter":
+        return f"LM weight {weight.value} (the adapter's own)"
     if manifest.blend.get("prompts") != prompts_fingerprint():
         recommender = Recommender.load(index)
         chosen = choose_weight(recommender)

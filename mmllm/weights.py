@@ -195,7 +195,11 @@ def _compose(w: Backbone) -> Path:
     """clip-mini: two frozen towers and the project's own heads -> one open_clip folder in the cache."""
     heads = settings.data_folder("adapters") / "clip-mini"
     if not (heads / "heads.safetensors").is_file():
-        raise WeightsError(f"no trained heads in {heads}", expected="heads.safetensors", do="mmllm train clip CATALOG")
+        raise WeightsError(
+            f"no trained heads in {heads}",
+            expected="heads.safetensors",
+            do="mmllm train clip --recipe adapters/clip-mini/recipe.toml -o adapters/clip-mini",
+        )
     from mmllm.clip_mini import compose
 
     target = folder_of(w.name) / file_sha256(heads / "heads.safetensors")[:12]

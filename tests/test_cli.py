@@ -76,9 +76,11 @@ def test_broken_catalog_line_keeps_the_index(shop, shop_index):
 def test_json_has_the_promised_shape(shop_index):
     result = run(app, ["recommend", str(shop_index), "red apple", "--json", "-k", "2"])
     answer = json.loads(result.stdout)
-    assert set(answer) == {"recommendations", "stages", "timings_ms", "transcript", "notes"}
+    told = {"said", "question", "understood", "unclear", "shares", "lang"}
+    assert set(answer) == {"recommendations", "stages", "timings_ms", "transcript", "notes", *told} and answer["lang"] == "en"
     first = answer["recommendations"][0]
-    assert set(first) == {"id", "title", "rank", "score", "scores", "shares", "explanation"}
+    assert set(first) == {"id", "title", "rank", "score", "scores", "shares", "explanation", "attributes"}
+    assert first["attributes"] == {"kind": "fruit", "colour": ["red"], "price": 20}
     assert set(first["explanation"]) == {"text", "source", "evidence", "note"} and first["explanation"]["evidence"]
 
 
@@ -88,6 +90,7 @@ def test_rerank_verify_stats_and_chat(shop_index):
     assert "all files intact" in run(app, ["index", "verify", str(shop_index)]).stdout
     stats = run(app, ["index", "stats", str(shop_index)]).stdout
     assert "items      12" in stats and "tiny-text" in stats and "untrained" in stats
+    assert "LM weight  0.0 (none was chosen)" in stats
     talk = run(app, ["chat", str(shop_index)], input="red apple\n/like 1\n/like 99\n/what\nsomething else\n/quit\n")
     assert talk.exit_code == 0 and "noted" in talk.stdout
     assert talk.stderr.count("error: ") == 2
@@ -155,7 +158,7 @@ def test_transcribe_refuses_an_unknown_engine_and_denoise_without_its_extra(tiny
     assert run(app, ["transcribe", good, "--denoise", "--preset", "tiny"]).exit_code == 0  # a tone has no voice to bring out
     monkeypatch.setattr(speech, "voices", lambda audio: [speech.Voice(0, len(audio), 0.9)])
     result = run(app, ["transcribe", good, "--denoise", "--preset", "tiny"])
-    assert result.exit_code == 1 and "mmllm[denoise]" in result.stderr
+    assert result.exit_code == 1 and "mmllm[denoise]" in result.stderr and "-e '.[denoise]'" in result.stderr
     result = run(app, ["transcribe", good, "--engine", "kaldi", "--preset", "tiny"])
     assert result.exit_code == 1 and "engine is 'kaldi'; expected faster-whisper or openai-whisper" in result.stderr
 

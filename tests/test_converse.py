@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,36 @@ def test_like_this_beside_a_picture_means_the_picture(recommender, shop):
     talk.turn("like this but red", image=shop / "media" / "apple.png")
     assert talk.state.similar == () and talk.state.image is not None
     assert [(f.attribute, f.value) for f in talk.state.filters] == [("colour", "red")]
+
+
+def test_why_this_is_about_the_list_and_not_about_what_it_was_compared_with(recommender):
+    talk = Conversation(recommender, k=2, reword=False)
+    for words in ("why this?", "why", "why that one?", "为什么推荐这个？"):
+        talk.turn("start over")
+        talk.turn("an animal")
+        talk.turn("like the second but red")
+        listed = talk.state.listed
+        assert listed and talk.state.focus not in listed
+        said = talk.turn(words).said
+        assert said.startswith(recommender.schema.items[listed[0]].title) and "on the list" not in said
+    talk.turn("why the second?")
+    assert talk.turn("why this?").said.startswith(recommender.schema.items[listed[1]].title)
+
+
+def test_a_response_as_json_holds_what_the_conversation_said(recommender):
+    talk = Conversation(recommender, k=2, reword=False)
+    row = json.loads(json.dumps(talk.turn("a red apple under 30 from the nineties").to_dict()))
+    assert (
+        "colour red" in row["understood"]
+        and row["unclear"]
+        and row["shares"] == {"text": 1.0}
+        and row["lang"] == "en"
+        and row["said"] == ""
+    )
+    assert all({"kind", "colour", "price"} <= set(r["attributes"]) for r in row["recommendations"])
+    assert json.loads(json.dumps(talk.turn("why this?").to_dict()))["said"]
+    row = json.loads(json.dumps(talk.turn("绿色的动物").to_dict()))
+    assert row["question"] and row["lang"] == "zh"
 
 
 # ---- the state ---------------------------------------------------------------------------------------------------

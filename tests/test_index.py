@@ -12,10 +12,13 @@ import time
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from mmllm import Query, Recommender, catalog, store
+from mmllm import Query, Recommender, catalog, settings, store, weights
+from mmllm import adapter as adapters
 from mmllm.build import build_index
-from mmllm.derive import open_vectors
+from mmllm.cli import app
+from mmllm.derive import Weight, lm_weight, load_adapter, open_vectors
 from mmllm.errors import IndexStateError
 
 
@@ -104,6 +107,30 @@ def test_another_encoder_is_refused(copied):
     store.write_manifest(copied, dataclasses.replace(manifest, encoders={**manifest.encoders, "text": "other:1"}))
     with pytest.raises(IndexStateError, match="mmllm index build"):
         Recommender.load(copied)
+
+
+def test_the_weight_that_is_told_is_the_one_that_is_used(shop, shop_index, tmp_path, monkeypatch):
+    preset, manifest = settings.preset("tiny"), store.read_manifest(shop_index)
+    plain = load_adapter(None, preset, manifest.widths, manifest.encoders, heads="")
+    folder = tmp_path / "own"
+    adapters.save(dataclasses.replace(plain, config=dataclasses.replace(plain.config, name="own", blend=0.4)), folder)
+    store.write_manifest(shop_index, dataclasses.replace(manifest, blend={"weight": 0.2, "prompts": "others"}))
+    assert lm_weight(shop_index, store.read_manifest(shop_index)) == Weight(0.2, "requests")
+    opened = Recommender.load(shop_index)
+    assert opened.reranker.weight == 0.2
+    opened.close()
+    # An adapter's own weight is used, so none is chosen, and the same is told.
+    monkeypatch.setattr(weights, "pull", lambda name: None)
+    monkeypatch.setattr("mmllm.validate.choose_weight", lambda recommender: pytest.fail("a weight was chosen that nobody uses"))
+    built = CliRunner().invoke(
+        app, ["index", "build", str(shop), "--out", str(shop_index), "--preset", "tiny", "--adapter", str(folder)]
+    )
+    assert built.exit_code == 0 and "LM weight 0.4 (the adapter's own)" in built.stdout
+    stats = CliRunner().invoke(app, ["index", "stats", str(shop_index)])
+    assert "LM weight  0.4 (the adapter's own)" in stats.stdout
+    opened = Recommender.load(shop_index)
+    assert opened.reranker.weight == 0.4
+    opened.close()
 
 
 def test_one_writer(shop, shop_index):

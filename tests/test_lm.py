@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmllm import decoding, folding
-from mmllm.lm import SEGMENT_TOKENS_PER_PASS, LanguageModel
+from mmllm.lm import SEGMENT_TOKENS_PER_PASS, WORDS, LanguageModel
 from tests.conftest import byte_tokenizer, tiny_llama
 
 
@@ -89,20 +89,18 @@ def test_no_candidates(lm):
     assert len(lm.score(embeds(lm, "prefix")[0], [])) == 0
 
 
-def test_fresh_lora_changes_nothing_and_comes_off(lm):
+def test_fresh_lora_changes_nothing_and_a_trained_one_has_no_say_in_words(lm):
     prefix, *segments = embeds(lm, "prefix", "one\n", "two\n")
-    base = lm.score(prefix, segments)
+    base, said = lm.score(prefix, segments), lm.generate("Once upon a time", max_new_tokens=8)
     lm.new_lora(rank=4)
     assert torch.allclose(lm.score(prefix, segments), base, atol=1e-6)
     teach(lm, 0.5)
     trained = lm.score(prefix, segments)
     assert not torch.allclose(trained, base, atol=1e-3)
-    # Words are the base model's: a LoRA that ranks has no say in them, and scores as before afterwards.
-    said = lm.generate("Once upon a time", max_new_tokens=8)
-    assert torch.allclose(lm.score(prefix, segments), trained, atol=1e-6)
-    lm.detach_lora()
+    # Words are the base model's, and the LoRA that ranks scores as before afterwards.
     assert lm.generate("Once upon a time", max_new_tokens=8) == said
-    assert torch.allclose(lm.score(prefix, segments), base, atol=1e-6)
+    assert torch.allclose(lm.score(prefix, segments), trained, atol=1e-6)
+    assert torch.allclose(lm.score(prefix, segments, lora=WORDS), base, atol=1e-6)
 
 
 def test_lora_round_trip_through_plain_peft(lm, tmp_path):
@@ -132,7 +130,7 @@ def test_stream_stops_at_a_stop_string(lm):
     assert lm.generate("abc", max_new_tokens=20, stop=(sign,)) == whole[: whole.find(sign)]
 
 
-def test_a_folded_lora_scores_as_the_trained_model_and_comes_off_without_a_trace(lm):
+def test_a_folded_lora_scores_as_the_trained_model_and_leaves_the_base_as_it_was(lm):
     lists = [tuple([prefix, segments]) for prefix, *segments in [embeds(lm, "prefix", "one\n", "two two\n")]]
     base = lm.score(*lists[0])
     weights = {name: value.clone() for name, value in lm.model.state_dict().items()}
@@ -140,10 +138,11 @@ def test_a_folded_lora_scores_as_the_trained_model_and_comes_off_without_a_trace
     teach(lm, 0.3)
     assert torch.allclose(lm.score(*lists[0]), lm.score_lists(lists)[0], atol=1e-4)
     assert lm.score_lists(lists)[0].requires_grad, "what scores is a copy: the model can still be trained"
-    assert torch.equal(lm.score(*lists[0], lora="words"), base)
-    lm.detach_lora()
-    assert all(torch.equal(value, weights[name]) for name, value in lm.model.state_dict().items())
-    assert torch.equal(lm.score(*lists[0]), base)
+    assert torch.equal(lm.score(*lists[0], lora=WORDS), base)
+    now = {
+        name.replace(".base_layer", ""): v for name, v in lm.model.get_base_model().state_dict().items() if "lora_" not in name
+    }
+    assert now.keys() == weights.keys() and all(torch.equal(value, weights[name]) for name, value in now.items())
 
 
 @pytest.mark.parametrize("why", ["large", "no layout"])

@@ -10,6 +10,7 @@ import pytest
 from mmllm import Query, Recommender
 from mmllm.build import build_index
 from mmllm.data import ListSettings
+from mmllm.lm import WORDS
 from mmllm.rank_model import Case
 from mmllm.requests import RequestLists, facets, make
 from mmllm.train import run
@@ -76,10 +77,12 @@ depth = 8
     opened = Recommender.load(tmp_path / "served", weight=0.5)
     try:
         assert "rerank:lm" in opened.recommend(Query(text="something red"), k=3).stages
-        # A base model scores otherwise: the LoRA is really on.
+        # The base model, which is what speaks here, scores otherwise: the LoRA is really on.
         query, ids = Query(text="something red"), [i.id for i in opened.store.items][:4]
-        own = [r.scores["lm"] for r in opened.reranker.rank(query, ids)]
-        opened.reranker.lm.detach_lora()
-        assert own != pytest.approx([r.scores["lm"] for r in opened.reranker.rank(query, ids)], abs=1e-7)
+        own = {r.id: r.scores["lm"] for r in opened.reranker.rank(query, ids)}
+        reranker = opened.reranker
+        segments = [reranker.segment(row) for row in opened.store.rows(ids)]
+        base = dict(zip(ids, reranker.lm.score(reranker.prefix(query), segments, lora=WORDS).tolist(), strict=True))
+        assert own != pytest.approx(base, abs=1e-7)
     finally:
         opened.close()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from mmllm import Query, Recommender, catalog, interactions, settings, splits
@@ -97,9 +98,8 @@ def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
         setup.model.items = ItemFeatures.of(opened.store, ids, reranker.adapter.factors).only(setup.recipe.inputs)
         setup.model.fusion.load_state_dict(load_file(adapter / "fusion" / "model.safetensors"))
         setup.model.match.load_state_dict(load_file(adapter / "match.safetensors"))
-        setup.model.lm.detach_lora()
-        setup.model.lm.attach_lora(adapter / "adapter")
-        setup.model.lm_module = setup.model.lm.model
+        set_peft_model_state_dict(setup.model.lm.model, load_file(adapter / "adapter" / "adapter_model.safetensors"))
+        setup.model.lm.weights_changed()
         case = Case(np.array([0, 3]), np.array([1, 2, 5, 7]), np.zeros(4), np.array([5]))
         rows, query = opened.store.rows([ids[i] for i in case.candidates]), Query(liked=[ids[0], ids[3]])
         for share in (0.0, 0.4, 1.0):  # the match alone, both, the readouts alone

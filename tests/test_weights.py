@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from mmllm import backbones, weights
+from mmllm import backbones, settings, weights
 from mmllm.errors import WeightsError
 
 
@@ -72,3 +72,21 @@ def test_every_preset_names_known_weights():
     for preset in settings.PRESETS:
         roles = {backbones.spec(n).role for n in backbones.of_preset(preset)}
         assert {"text", "clip", "whisper", "lm"} <= roles
+
+
+def test_without_trained_heads_the_hint_is_a_command_that_there_is(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from mmllm import train_clip
+    from mmllm.cli import app
+
+    (recipe := tmp_path / "recipe.toml").write_text((settings.data_folder("adapters") / "clip-mini" / "recipe.toml").read_text())
+    asked = []
+    monkeypatch.setattr(train_clip, "train_clip", lambda recipe, out, **named: asked.append(out) or {})
+    monkeypatch.setattr(weights, "pull", lambda name: None)
+    monkeypatch.setattr(settings, "data_folder", lambda kind: tmp_path)
+    with pytest.raises(WeightsError, match="no trained heads") as refused:
+        weights.path("clip-mini")
+    words = refused.value.do.replace("adapters/clip-mini/recipe.toml", str(recipe)).split()[1:]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0 and [str(a) for a in asked] == ["adapters/clip-mini"], result.stderr
