@@ -3,7 +3,7 @@
 Support: every claim shown is looked up in the catalog as it lies on disk, by plain folded words, not by the checker that let the sentence
 pass. A claim is a word of the explanation that is neither the title's nor one of a closed list that claims nothing, or a quotation.
 Removal: the words that an explanation cites are taken out of the item, what remains is encoded again, and the item is scored anew among the
-unchanged others, as the retriever and the reranker do it. A cited picture is taken away.
+unchanged others, as the retriever and the reranker do it. A cited picture is taken away. As a control as many of its other words are taken out.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ PLAIN = frozenset(PLAIN_WORDS.split())
 
 @dataclass(frozen=True)
 class Judged:
-    """One explanation: its claims, those that the catalog does not bear out, who worded it, the item's score with and without what it cites.
+    """One explanation: its claims, those that nothing bears out, who worded it, the item's score whole, without what it cites, and without as
+    many of its other words.
 
+    `measured` are claims that stand in no catalog entry: they repeat the request that the item is near to, or how near it was measured.
     `seconds` is what the wording took.
     """
 
@@ -51,6 +53,8 @@ class Judged:
     unsupported: tuple[str, ...]
     whole: float | None
     without: float | None
+    control: float | None
+    measured: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
@@ -66,11 +70,12 @@ def judge(recommender: Recommender, *, count: int) -> list[Judged]:
         seconds = time.perf_counter() - started
         payload = recommender.store.payloads[recommender.store.row[best.id]]
         claims = _claims(best)
-        known = _words(_written(payload, request.text, best))
-        unsupported = tuple(c for c in claims if not _folded(c) <= known)
-        whole, without = _removal(recommender, query, best) or (None, None)
-        told = best.explanation
-        out.append(Judged(told.text, told.source, claims, unsupported, whole, without, seconds))
+        entry, beside = _words(_entry(payload)), _words(_measured(request.text, best))
+        absent = [c for c in claims if not _folded(c) <= entry]
+        unsupported = tuple(c for c in absent if not _folded(c) <= entry | beside)
+        measured = tuple(c for c in absent if c not in unsupported)
+        told, scores = best.explanation, _removal(recommender, query, best) or (None, None, None)
+        out.append(Judged(told.text, told.source, claims, unsupported, *scores, measured, seconds))
     return out
 
 
@@ -79,15 +84,20 @@ def summary(judged: Sequence[Judged]) -> dict[str, Any]:
     claims = sum(len(j.claims) for j in judged)
     removed = [j for j in judged if j.whole is not None and j.without is not None]
     lower = sum(j.without < j.whole - 1e-9 for j in removed)  # type: ignore[operator]
+    controls = [j for j in removed if j.control is not None]
+    by_chance = sum(j.control < j.whole - 1e-9 for j in controls)  # type: ignore[operator]
     return {
         "recommendations": len(judged),
         "claims": claims,
         "claims_supported": round(1 - sum(len(j.unsupported) for j in judged) / max(1, claims), 5),
+        "claims_of_measured_nearness": sum(len(j.measured) for j in judged),
         "seconds_of_a_reason": round(float(np.median([j.seconds for j in judged])), 3),
         "words_of_a_reason": round(float(np.mean([len(j.text.split()) for j in judged if j.source == "lm"] or [0])), 2),
         "worded_by_template": round(float(np.mean([j.source == "template" for j in judged])), 5),
         "cite_something_removable": len(removed),
         "removal_lowers_the_score": round(lower / max(1, len(removed)), 5),
+        "removal_of_other_words_lowers_the_score": round(by_chance / max(1, len(controls)), 5),
+        "of_those_with_other_words": len(controls),
         "unsupported": [{"text": j.text, "claims": list(j.unsupported)} for j in judged if j.unsupported],
     }
 
@@ -106,18 +116,24 @@ def _words(text: str) -> set[str]:
     return set(words(text)) | {w.casefold() for w in re.findall(r"[\w']+", text)}
 
 
-def _written(payload: Payload, request: str, r: Recommendation) -> str:
-    """What may be said of an item: its catalog entry with names of attributes, what was heard and seen in it, and similarities as measured."""
+def _entry(payload: Payload) -> str:
+    """What an item's catalog entry says, with names of attributes, and what was heard and seen in it."""
     item = payload.item
     attributes = " ".join(f"{n} {as_text(v)}" for n, v in item.attributes.items())
-    measured = " ".join(e.value for e in r.explanation.evidence if e.kind in ("picture", "meaning", "sound"))
     times = " ".join(f"{s.start:.1f}" for s in payload.transcript.segments)
-    said = request if any(e.kind in ("meaning", "picture") for e in r.explanation.evidence) else ""
-    return " ".join([item.title, item.text, attributes, payload.caption.text, payload.transcript.text, measured, times, said])
+    return " ".join([item.title, item.text, attributes, payload.caption.text, payload.transcript.text, times])
 
 
-def _removal(recommender: Recommender, query: Query, r: Recommendation) -> tuple[float, float] | None:
-    """The item's final score among those retrieved, whole and without what its explanation cites; None if it cites nothing that can go."""
+def _measured(request: str, r: Recommendation) -> str:
+    """What may be said beside the entry: similarities as measured, and the request, where it is what the item was near to."""
+    near = [e for e in r.explanation.evidence if e.kind in ("picture", "meaning", "sound")]
+    said = request if any(e.kind in ("meaning", "picture") for e in near) else ""
+    return " ".join([*(e.value for e in near), said])
+
+
+def _removal(recommender: Recommender, query: Query, r: Recommendation) -> tuple[float, float, float | None] | None:
+    """The item's final score among those retrieved: whole, without what its explanation cites, and without as many other words of it, drawn,
+    if there are any; None if it cites nothing that can go."""
     store, retriever = recommender.store, recommender.retriever
     cited: set[str] = set()
     text = r.explanation.text.casefold()
@@ -128,7 +144,11 @@ def _removal(recommender: Recommender, query: Query, r: Recommendation) -> tuple
     if not cited and not pictured:
         return None
     row = store.row[r.id]
-    bare = _without(store.payloads[row], cited)
+    payload = store.payloads[row]
+    others = sorted(set(words(catalog.document(payload.item))) - cited)
+    drawn = np.random.default_rng([SEED, row]).permutation(len(others))[: max(1, len(cited))]
+    versions = [(payload, True), (_without(payload, cited), not pictured)]
+    versions += [(_without(payload, {others[n] for n in drawn}), True)] if others else []
     encoded = retriever.encode(query)
     preset = recommender.encoders.preset
     # As `Recommender.recommend` does: the depth of the lists follows what is retrieved, of which the LM reads the head.
@@ -136,7 +156,7 @@ def _removal(recommender: Recommender, query: Query, r: Recommendation) -> tuple
     scores = np.array([c.score for c in candidates])
     at = next(n for n, c in enumerate(candidates) if c.id == r.id)
     final = []
-    for payload, image in ((store.payloads[row], True), (bare, not pictured)):
+    for payload, image in versions:
         own = scores.copy()
         own[at] = _retriever_score(recommender, encoded, row, payload, image=image)
         total = (
@@ -145,7 +165,7 @@ def _removal(recommender: Recommender, query: Query, r: Recommendation) -> tuple
             else _with_lm(recommender, query, own, at, payload, candidates, encoded)
         )
         final.append(float(total[at]))
-    return final[0], final[1]
+    return final[0], final[1], final[2] if others else None
 
 
 def _without(payload: Payload, cited: set[str]) -> Payload:
