@@ -117,13 +117,12 @@ train-movies: movies
 # One is trained again where its recipe is newer.
 MOVIES := --systems slist --base slist
 index/movies_%/mmllm.json: eval/recipes/movies_%.toml | movies
-	rm -rf $(@D)
 	$(BIN)/mmllm train $< -o $(@D)
 
-eval-movies: movies $(patsubst %,index/movies_%/mmllm.json,leave-last-out temporal-user temporal-user_refit)
+eval-movies: movies $(patsubst %,index/movies_%/mmllm.json,leave-last-out temporal-user)
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time --out eval/results/movielens_small_global-time.json $(MOVIES) --adapter movies=adapters/movies
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split leave-last-out --out eval/results/movielens_small_leave-last-out.json $(MOVIES) --adapter movies=index/movies_leave-last-out
-	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user.json $(MOVIES) --adapter movies=index/movies_temporal-user --adapter 'match alone fitted again=index/movies_temporal-user_refit'
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user.json $(MOVIES) --adapter movies=index/movies_temporal-user
 	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 541 --out eval/results/movies_ablation.json
 
 # 200 simulated users, each after one film that he never names, talk to the conversation and to the same retriever without a memory.
