@@ -18,7 +18,7 @@ from mmllm.data import ListSettings, RankList
 from mmllm.fusion import AttentionFusion
 from mmllm.lm import LanguageModel
 from mmllm.match import Match
-from mmllm.rerank import describe, joined, soft_prefix, soft_segment, text_prefix, text_segment
+from mmllm.rerank import describe, soft_prefix, soft_segment, text_prefix, text_segment
 from mmllm.store import Store
 from mmllm.types import MODALITIES
 
@@ -101,10 +101,7 @@ class ItemFeatures:
 
 
 class RankModel(nn.Module):
-    """The LM with its LoRA, the fusion and the match as one module for accelerate: lists -> the LM's scores at the readouts.
-
-    `share` is that of the readouts in the score that is used, the rest is the match's.
-    """
+    """The LM with its LoRA, the fusion and the match as one module for accelerate: lists -> the LM's scores at the readouts."""
 
     def __init__(
         self,
@@ -114,13 +111,12 @@ class RankModel(nn.Module):
         *,
         form: str,
         match: Match | None = None,
-        share: float = 1.0,
         retriever: float = 1.0,
     ) -> None:
         super().__init__()
         self.retriever = nn.Parameter(torch.tensor(float(retriever)))
         self.lm_module, self.fusion, self.match = lm.model, fusion, match
-        self.lm, self.items, self.form, self.share = lm, items, form, share
+        self.lm, self.items, self.form = lm, items, form
         self._template = prompting.load("rerank_prefix" if form == "text" else "rerank_soft_prefix")
         self._item = prompting.load("rerank_item")
 
@@ -240,9 +236,3 @@ def score_parts(model: RankModel, cases: Sequence[Case], batch: int = 4, *, read
             matched = [None if s is None else s.cpu().numpy() for s in model.matched(whole)]
             out += list(zip(read, matched, strict=True))
     return out
-
-
-def score_cases(model: RankModel, cases: Sequence[Case], batch: int = 4) -> list[np.ndarray]:
-    """The scores [N] that are used, of every case's candidates: the readouts' and the match's by the model's share."""
-    parts = score_parts(model, cases, batch, readouts=model.share > 0)
-    return [joined(read, matched, model.share) for read, matched in parts]

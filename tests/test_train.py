@@ -17,9 +17,9 @@ from mmllm.build import build_index
 from mmllm.data import RankList
 from mmllm.errors import MmllmError
 from mmllm.lm import LanguageModel
-from mmllm.rank_model import Case, ItemFeatures, retrieved, score_cases
+from mmllm.rank_model import Case, ItemFeatures, retrieved, score_parts
 from mmllm.recipe import Recipe
-from mmllm.rerank import Reranker
+from mmllm.rerank import Reranker, joined
 from mmllm.stages import list_loss, rate
 from mmllm.train import prepare, run
 
@@ -103,10 +103,9 @@ def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
         case = Case(np.array([0, 3]), np.array([1, 2, 5, 7]), np.zeros(4), np.array([5]))
         rows, query = opened.store.rows([ids[i] for i in case.candidates]), Query(liked=[ids[0], ids[3]])
         for share in (0.0, 0.4, 1.0):  # the match alone, both, the readouts alone
-            setup.model.share = share
             config = replace(reranker.adapter.config, readout=share)
             served = Reranker(store=opened.store, lm=reranker.lm, adapter=replace(reranker.adapter, config=config), weight=1.0)
-            trained = score_cases(setup.model.eval(), [case])[0]
+            trained = joined(*score_parts(setup.model.eval(), [case])[0], share)
             # z-scores of a tiny model's readouts, which hardly differ, multiply what differs by rounding.
             np.testing.assert_allclose(trained, served.score(query, rows), atol=5e-3 if share == 0.4 else 1e-4)
         # It learned from likes: words alone keep the retriever's order, and it is said.
