@@ -65,6 +65,12 @@ def test_filters():
         ({"genre": {">": "A"}}, "text"),
         ({"genre": "Opera"}, "no item has"),
         ({"year": {"~": 1}}, "operator"),
+        ({"genre": []}, "at least one value"),
+        ({"genre": {}}, "no condition on 'genre'"),
+        ({"year": {">=": [1990, 2000]}}, "one value"),
+        ({"year": float("nan")}, "a number"),
+        ({"year": None}, "a number"),
+        ("year=1999", "attribute -> condition"),
     ):
         with pytest.raises(QueryError, match=word):
             catalog.resolve_filters(where, items)
