@@ -64,6 +64,8 @@ def build_index(
     source = source.resolve()  # kept in the manifest: the index may be opened from another folder
     adapter = adapter.resolve() if adapter else None
     cat = catalog.read(source, skip_bad=skip_bad)
+    # Before anything is encoded or removed: a bad file costs no index.
+    rated = interactions.read(source) if _interactions_hash(source) else None
     chosen = settings.preset(preset)
     encoders = Encoders(chosen)
     fingerprints = encoders.fingerprints()
@@ -102,7 +104,7 @@ def build_index(
         used = projection.load(out / HEADS, clip=encoders.clip.fingerprint, like=base) if heads else base
         _write(out, cat.items, hashes, known, trained, used, encoders)
         if not same_tastes:
-            _write_together(source, out, cat.items)
+            _write_together(rated, out, cat.items)
         # The LM's weight belongs to the language model and the adapter; another catalog does not unmake it.
         keep_blend = old is not None and old.adapter_fingerprint == current["adapter_fingerprint"]
         blend = dict(old.blend) if old is not None and keep_blend else {}
@@ -219,14 +221,14 @@ def _write(
 
 
 def _interactions_hash(source: Path) -> str:
-    file = source / "interactions.csv"
+    file = source / interactions.FILE
     return catalog.file_sha256(file) if file.is_file() else ""
 
 
-def _write_together(source: Path, out: Path, items: Sequence[Item]) -> None:
+def _write_together(rated: interactions.Interactions | None, out: Path, items: Sequence[Item]) -> None:
     (out / COLLABORATIVE).unlink(missing_ok=True)
-    if _interactions_hash(source):
-        save_npz(out / COLLABORATIVE, together(interactions.read(source), [i.id for i in items]))
+    if rated is not None:
+        save_npz(out / COLLABORATIVE, together(rated, [i.id for i in items]))
 
 
 def _file_hashes(out: Path) -> dict[str, str]:

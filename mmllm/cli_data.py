@@ -157,12 +157,15 @@ def import_hf(
 @data.command("validate")
 @guarded
 def data_validate(folder: Path) -> None:
-    """Every problem of a catalog by line and field, and counts."""
-    from mmllm import catalog
+    """Every problem of a catalog and of its interactions by line and field, and counts."""
+    from mmllm import catalog, interactions
 
     found = catalog.validate(folder)
     for problem in found.problems:
         typer.echo(str(problem), err=True)
+    problems = len(found.problems)
+    file = folder / interactions.FILE
+    checked = interactions.check(file, (i.id for i in found.items)) if file.is_file() else None
     counts = {
         "items": len(found.items),
         "problems": len(found.problems),
@@ -173,8 +176,14 @@ def data_validate(folder: Path) -> None:
     typer.echo(", ".join(f"{v} {k}" for k, v in counts.items()))
     for name, kind in found.schema().items():
         typer.echo(f"attribute {name}: {kind}, {len(catalog.attribute_values(found.items, name))} values")
-    if found.problems:
-        raise MmllmError(f"{len(found.problems)} problems in {folder}", do="mend them, or build with --skip-bad")
+    if checked is not None:
+        for problem in checked.problems:
+            typer.echo(f"{interactions.FILE}: {problem}", err=True)
+        typer.echo(str(checked))
+        problems += len(checked.problems)
+    if problems:
+        do = "mend them, or build with --skip-bad" if found.problems else "mend them: a build reads the whole file or none of it"
+        raise MmllmError(f"{problems} problems in {folder}", do=do)
 
 
 @data.command("report")

@@ -73,6 +73,22 @@ def test_broken_catalog_line_keeps_the_index(shop, shop_index):
     assert build_index(shop, shop_index, preset="tiny", skip_bad=True).skipped == 1
 
 
+def test_bad_interactions_keep_the_index(shop, shop_index):
+    catalog.write_interactions([("u", "banana", 5.0, 1), ("u", "nobody", 5.0, 2)], shop)
+    good = run(app, ["data", "validate", str(shop)])
+    assert good.exit_code == 0 and "2 interactions, 1 of them with items that are not in the catalog" in good.stdout
+    (shop / "interactions.csv").write_text("user,item,rating,time\nu,banana,5,1\n")
+    before = (shop_index / "manifest.json").read_bytes()
+    result = run(app, ["data", "validate", str(shop)])
+    assert result.exit_code == 1 and "no column 'timestamp'" in result.stderr and "0 interactions" in result.stdout
+    from mmllm.build import build_index
+    from mmllm.errors import CatalogError
+
+    with pytest.raises(CatalogError, match="no column 'timestamp'"):
+        build_index(shop, shop_index, preset="tiny")
+    assert (shop_index / "manifest.json").read_bytes() == before and not (shop_index / ".partial").exists()
+
+
 def test_json_has_the_promised_shape(shop_index):
     result = run(app, ["recommend", str(shop_index), "red apple", "--json", "-k", "2"])
     answer = json.loads(result.stdout)
