@@ -87,7 +87,7 @@ def index_stats(folder: Index) -> None:
 
 @index.command("search")
 @guarded
-def index_search(folder: Index, words: str, k: Annotated[int, typer.Option("-k")] = 10) -> None:
+def index_search(folder: Index, words: str, k: Annotated[int, typer.Option("-k", min=1)] = 10) -> None:
     """Retrieval alone: no language model."""
     from mmllm.recommend import Recommender
     from mmllm.types import Query

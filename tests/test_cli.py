@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from mmllm import catalog
-from mmllm.cli import app
+from mmllm.cli import app, parse_where
+from mmllm.errors import QueryError
 from mmllm.terminal import ProgressBars
 
 run = CliRunner().invoke
@@ -41,6 +43,7 @@ def test_import_and_help_load_neither_torch_nor_gradio():
         (["INDEX", "x", "--where", "size=3"], "unknown attribute 'size'"),
         (["INDEX", "x", "--where", "kind~3"], "name, operator and value"),
         (["INDEX", "x", "--where", "price>=cheap"], "a number"),
+        (["INDEX", "x", "--where", "price>=10,20"], "one value after >="),
         (["INDEX"], "the query is empty"),
         (["INDEX", "x", "-k", "0"], "k is 0"),
         (["NOWHERE", "x"], "no finished index"),
@@ -56,6 +59,49 @@ def test_bad_input_is_one_line_and_exit_1(shop_index, tmp_path, arguments, word)
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and word in lines[0]
     assert (shop_index / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "where"),
+    [
+        (["kind!=dogs,cats"], {"kind": {"!=": ["dogs", "cats"]}}),
+        (["year==1990"], {"year": {"=": 1990}}),
+        (["price (EUR) >= 5", "a/b, c=x"], {"price (EUR)": {">=": 5}, "a/b, c": {"=": "x"}}),
+        (["colour=red|blue"], {"colour": {"in": ["red", "blue"]}}),
+        (["colour=red,", "colour!=blue"], {"colour": {"=": "red", "!=": ["blue"]}}),
+    ],
+)
+def test_no_part_of_a_condition_is_dropped(conditions, where):
+    assert parse_where(conditions) == where
+
+
+@pytest.mark.parametrize(
+    ("conditions", "word"),
+    [
+        (["year>=1990,2000"], "one value after >="),
+        (["colour=red", "colour=blue"], "asked for twice"),
+        (["colour=red,blue", "colour=green"], "asked for twice"),
+        (["year>=1", "year>=2"], "asked for twice"),
+        (["colour="], "name, operator and value"),
+        (["colour=,"], "name, operator and value"),
+        (["=red"], "name, operator and value"),
+        (["year=>1990"], "name, operator and value"),
+    ],
+)
+def test_a_condition_that_could_be_dropped_is_refused(conditions, word):
+    with pytest.raises(QueryError, match=word):
+        parse_where(conditions)
+
+
+def test_options_out_of_range_and_a_page_without_an_index(shop_index, tmp_path):
+    assert run(app, ["serve", str(shop_index), "--port", "99999999"]).exit_code == 2
+    assert run(app, ["index", "search", str(shop_index), "x", "-k", "-3"]).exit_code == 2
+    result = run(app, ["rerank", str(shop_index), "x", "--candidates", " , "])
+    assert result.exit_code == 1 and "expected ids, separated by commas" in result.stderr
+    page = Path(__file__).parent.parent / "app.py"
+    child = subprocess.run([sys.executable, str(page), str(tmp_path)], capture_output=True, text=True, env=dict(os.environ))
+    assert child.returncode == 1 and child.stderr.splitlines()[-1].startswith("error: no finished index")
+    assert "Traceback" not in child.stderr
 
 
 def test_broken_catalog_line_keeps_the_index(shop, shop_index):
