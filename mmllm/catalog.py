@@ -13,13 +13,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from mmllm.catalog_row import item_row, media_paths, parse_item, read_row, row_problems
+from mmllm.catalog_row import item_row, media_problems, parse_item, read_row, row_problems
 from mmllm.errors import CatalogError, QueryError
 from mmllm.texts import CJK
 from mmllm.types import AttributeValue, CatalogProblem, Filter, Item, PathLike, Scalar
@@ -76,7 +77,7 @@ def validate(folder: PathLike) -> Catalog:
                 continue
             if isinstance(row := read_row(raw), CatalogProblem):
                 found = [row]
-            elif not (found := [*row_problems(row), *_media_problems(row, root)]):
+            elif not (found := [*row_problems(row), *media_problems(row, root)]):
                 item = parse_item(row)
                 if item.id in seen:
                     found = [CatalogProblem(0, "id", f"{item.id!r} is already on line {seen[item.id]}")]
@@ -87,49 +88,45 @@ def validate(folder: PathLike) -> Catalog:
     return Catalog(root, tuple(items), tuple(problems))
 
 
-def _media_problems(row: Mapping[str, Any], root: Path) -> Iterator[CatalogProblem]:
-    for name, value in media_paths(row):
-        if not isinstance(value, str):
-            yield CatalogProblem(0, name, f"{value!r}, expected a path relative to the catalog folder")
-        elif not inside(root, value):
-            yield CatalogProblem(0, name, f"{value!r} leaves the catalog folder")
-        elif not (root / value).is_file():
-            yield CatalogProblem(0, name, f"{value!r} does not exist")
-        elif (root / value).stat().st_size == 0:
-            yield CatalogProblem(0, name, f"{value!r} is an empty file")
-
-
-def inside(root: Path, relative: str) -> bool:
-    """True if the path stays within the folder, links followed."""
-    return (root / relative).resolve().is_relative_to(root.resolve()) and not Path(relative).is_absolute()
-
-
 def write(items: Iterable[Item], folder: PathLike) -> int:
-    """Write `catalog.jsonl` by rename, so that a reader never sees half of it; returns the number of lines."""
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    part = root / (FILE + ".part")
-    count = 0
-    with part.open("w", encoding="utf-8") as out:
-        for item in items:
+    """Write `catalog.jsonl`; returns the number of lines."""
+    with by_rename(make_folder(folder) / FILE) as out:
+        count = 0
+        for count, item in enumerate(items, start=1):  # noqa: B007 - the number of the last is their count
             out.write(json.dumps(item_row(item), ensure_ascii=False) + "\n")
-            count += 1
-    os.replace(part, root / FILE)
     return count
 
 
 def write_interactions(rows: Iterable[tuple[str, str, float, int]], folder: PathLike) -> int:
-    """Write `interactions.csv` (user,item,rating,timestamp in unix seconds)."""
-    part = Path(folder) / "interactions.csv.part"
-    count = 0
-    with part.open("w", encoding="utf-8", newline="") as out:
+    """Write `interactions.csv` (user,item,rating,timestamp in unix seconds); returns the number of rows."""
+    with by_rename(make_folder(folder) / "interactions.csv") as out:
         writer = csv.writer(out)
         writer.writerow(["user", "item", "rating", "timestamp"])
-        for row in rows:
+        count = 0
+        for count, row in enumerate(rows, start=1):  # noqa: B007
             writer.writerow(row)
-            count += 1
-    os.replace(part, Path(folder) / "interactions.csv")
     return count
+
+
+def make_folder(folder: PathLike) -> Path:
+    """The folder, made where it is not there; CatalogError where a file is in its way or it may not be written."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogError(f"{folder}: {error.strerror}", expected="a folder to write to", do="pass another -o") from None
+    return Path(folder)
+
+
+@contextmanager
+def by_rename(file: Path) -> Iterator[TextIO]:
+    """Written beside its place and renamed at the end: a reader never sees half of it, and an error leaves what was there and nothing else."""
+    part = file.with_name(file.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as out:
+            yield out
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def document(item: Item) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmllm import catalog
+from mmllm.catalog_row import inside
 from mmllm.errors import CatalogError
 from mmllm.types import Item, Scalar
 
@@ -96,7 +97,7 @@ def _media(cell: str | None, root: Path, out: Path, where: str) -> str | None:
     if not cell or not cell.strip():
         return None
     source = root / cell.strip()
-    if not catalog.inside(root, cell.strip()):
+    if not inside(root, cell.strip()):
         raise CatalogError(f"{where}: {cell!r} leaves {root}", expected="a path inside the media root")
     if not source.is_file():
         raise CatalogError(f"{where}: {source} does not exist", expected="a file", do="pass --media-root DIR")
