@@ -127,14 +127,15 @@ def rows(file: Path) -> Iterator[tuple[int, Row] | CatalogProblem]:
                 yield CatalogProblem(0, missing[0], f"no column {missing[0]!r} but {have}, expected {','.join(COLUMNS)}")
                 return
             for row in reader:
-                yield _row(reader.line_num, row)
+                yield parsed(reader.line_num, row)
         except UnicodeDecodeError:
             yield CatalogProblem(0, "file", "not UTF-8 text")
         except csv.Error as error:
             yield CatalogProblem(reader.line_num, "line", f"not CSV: {error}")
 
 
-def _row(line: int, row: Mapping[str, str | None]) -> tuple[int, Row] | CatalogProblem:
+def parsed(line: int, row: Mapping[str, str | None]) -> tuple[int, Row] | CatalogProblem:
+    """The row of a line by its cells, or what is wrong with it."""
     user, item = ((row[c] or "").strip() for c in ("user", "item"))
     if not user or not item:
         return CatalogProblem(line, "item" if user else "user", "empty, expected an id")

@@ -135,6 +135,23 @@ def test_bad_interactions_keep_the_index(shop, shop_index):
     assert (shop_index / "manifest.json").read_bytes() == before and not (shop_index / ".partial").exists()
 
 
+def test_a_shops_export_is_imported_and_validated(tmp_path):
+    file, out = tmp_path / "shop.csv", tmp_path / "out"
+    file.write_text("sku;name;price\n1;Cat;5,00\n2;Dog;12,50 €\n3;Cow;ask us\n;Nobody;1,00\n")
+    asked = ["data", "import", "csv", str(file), "-o", str(out), "--id", "sku", "--title", "name", "--attributes", "price"]
+    asked += ["--delimiter", ";"]
+    refused = run(app, asked)
+    assert refused.exit_code == 1 and "shop.csv line 5, field 'sku': empty" in refused.stderr and "--skip-bad" in refused.stderr
+    result = run(app, [*asked, "--skip-bad"])
+    assert result.exit_code == 0 and "3 items and 0 interactions" in result.stdout
+    assert "left out: shop.csv line 5, field 'sku'" in result.stderr and "1 rows were left out" in result.stderr
+    assert "price: text, 3 values; 3 of 3 are no number: '5,00', '12,50 €', 'ask us'; `mmllm data import csv --decimal`" in (
+        run(app, ["data", "validate", str(out)]).stdout
+    )
+    run(app, [*asked, "--skip-bad", "--decimal", ","])
+    assert "price: mixed, 3 values; 1 of 3 is no number: 'ask us'" in run(app, ["data", "validate", str(out)]).stdout
+
+
 def test_json_has_the_promised_shape(shop_index):
     result = run(app, ["recommend", str(shop_index), "red apple", "--json", "-k", "2"])
     answer = json.loads(result.stdout)

@@ -43,7 +43,7 @@ def test_csv(tmp_path, pictures):
     kwargs = {"id": "sku", "title": "name", "text": ("about",), "image": "pic", "attributes": ("price", "tags", "code")}
     (tmp_path / "i.csv").write_text("user,item,rating,timestamp\nu,1,5,100\n")
     got = import_csv(file, tmp_path / "out", media_root=pictures, interactions=tmp_path / "i.csv", **kwargs)
-    assert got == (2, 1)
+    assert (got.items, got.interactions, got.left_out, got.strangers) == (2, 1, (), 0)
     cat = catalog.read(tmp_path / "out")
     assert cat.items[0].attributes == {"price": 4.5, "tags": ("a", "b"), "code": "007"}
     assert cat.items[1].attributes == {"price": 12}
