@@ -152,6 +152,39 @@ def test_a_shops_export_is_imported_and_validated(tmp_path):
     assert "price: mixed, 3 values; 1 of 3 is no number: 'ask us'" in run(app, ["data", "validate", str(out)]).stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["TMP/none", "--out", "TMP/new"], "none is not a folder"),
+        (["TMP/shop.csv", "--out", "TMP/new"], "mmllm data import csv"),
+        (["TMP/shop/catalog.jsonl", "--out", "TMP/new"], "pass the folder of a catalog.jsonl"),
+        (["TMP/shop", "--out", "TMP/shop.csv"], "expected a folder for the index"),
+        (["TMP/shop", "--out", "TMP/new", "--adapter", "nobodys"], "no adapter 'nobodys'; .*general"),
+        (["TMP/shop", "--out", "TMP/new", "--adapter", "words"], "no adapter 'words'"),
+        (["TMP/empty", "--out", "TMP/new"], "no pictures or sounds"),
+        (["TMP/bad", "--out", "TMP/new"], "line 1, field 'line'"),
+    ],
+)
+def test_a_build_looks_at_what_it_was_given_before_it_fetches_weights(shop, tmp_path, monkeypatch, arguments, words):
+    import re
+
+    from mmllm import weights
+
+    (tmp_path / "shop.csv").write_text("sku,name\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / catalog.FILE).write_text("{")
+    monkeypatch.setattr(weights, "pull", lambda name: pytest.fail("weights were fetched"))
+    result = run(app, ["index", "build", *(a.replace("TMP", str(tmp_path)) for a in arguments)])
+    assert result.exit_code == 1 and re.search(words, result.stderr)
+
+
+def test_a_shipped_adapter_is_found_by_its_name():
+    from mmllm import adapter, settings
+
+    assert adapter.find(Path("general")) == settings.data_folder("adapters") / "general"
+
+
 def test_json_has_the_promised_shape(shop_index):
     result = run(app, ["recommend", str(shop_index), "red apple", "--json", "-k", "2"])
     answer = json.loads(result.stdout)
