@@ -15,12 +15,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
 from numbers import Real
 from pathlib import Path
 from typing import Any, TextIO
 
-from mmllm.catalog_row import item_row, media_problems, parse_item, read_row, row_problems
+from mmllm.catalog_row import finite, item_row, media_problems, parse_item, read_row, row_problems
 from mmllm.errors import CatalogError, QueryError
 from mmllm.texts import CJK
 from mmllm.types import AttributeValue, CatalogProblem, Filter, Item, PathLike, Scalar
@@ -273,7 +272,7 @@ def _checked(name: str, op: str, values: tuple[Any, ...], many: bool, kind: str,
     if not values or (bound and len(values) > 1):
         raise QueryError(f"{name} {op} {list(values)!r}", expected="one value" if bound else "at least one value")
     if kind == "number":
-        bad = [v for v in values if not isinstance(v, Real) or isinstance(v, bool) or not isfinite(v)]
+        bad = [v for v in values if not isinstance(v, Real) or isinstance(v, bool) or not finite(v)]  # type: ignore[arg-type]
         if bad:
             raise QueryError(f"{name} {op} {bad[0]!r}", expected="a number", do=f"for example {name}>=1")
     elif bound:

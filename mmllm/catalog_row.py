@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmllm.types import CatalogProblem, Item
+from mmllm.types import CatalogProblem, Item, Scalar
 
 FIELDS = ("id", "title", "text", "attributes", "image", "audio")
 
@@ -56,14 +56,15 @@ def row_problems(row: Mapping[str, Any]) -> Iterator[CatalogProblem]:
     else:
         for name, value in attributes.items():
             for single in value if isinstance(value, list) else [value]:
-                if not isinstance(single, (str, int, float, bool)) or not _finite(single):
+                if not isinstance(single, (str, int, float, bool)) or not finite(single):
                     yield CatalogProblem(0, f"attributes.{name}", f"{single!r}, expected a text, a number or a flag")
 
 
-def _finite(value: str | float) -> bool:
+def finite(value: Scalar) -> bool:
+    """False for a number that is none: NaN, an infinity, or a whole number beyond what a float holds."""
     try:
         return isinstance(value, str) or math.isfinite(value)
-    except OverflowError:  # a whole number beyond what a float holds
+    except OverflowError:
         return False
 
 

@@ -97,6 +97,7 @@ def test_filters():
         ({"year": {">=": [1990, 2000]}}, "one value"),
         ({"year": float("nan")}, "a number"),
         ({"year": None}, "a number"),
+        ({"year": 10**400}, "a number"),
         ("year=1999", "attribute -> condition"),
     ):
         with pytest.raises(QueryError, match=word):

@@ -112,6 +112,8 @@ def test_what_is_missing_is_absent_only_where_all_else_are_numbers(tmp_path):
         ("true", ",", True),
         ("5 kg", ",", "5 kg"),
         ("19,90 €", "", "19,90 €"),
+        ("9" * 400, "", "9" * 400),
+        ("1e999", "", "1e999"),
     ],
 )
 def test_prices_as_shops_write_them(cell, decimal, value):

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from mmllm import catalog
 from mmllm import interactions as rated
-from mmllm.catalog_row import media_problems
+from mmllm.catalog_row import finite, media_problems
 from mmllm.errors import CatalogError
 from mmllm.importers.tables import Table
 from mmllm.types import AttributeValue, CatalogProblem, Item, Scalar
@@ -225,5 +225,5 @@ def _scalar(text: str) -> Scalar:
                 number = kind(text)
             except ValueError:
                 continue
-            return number if number == number and abs(number) != float("inf") and "_" not in text else text
+            return number if finite(number) and "_" not in text else text
     return text
