@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from mmllm import settings
 from mmllm.catalog import file_sha256
 from mmllm.errors import AdapterError
 from mmllm.fusion import AttentionFusion, FusionConfig, build
@@ -136,11 +137,26 @@ def save(adapter: Adapter, folder: Path, *, lora_from: Any = None) -> None:
     os.replace(part, folder / "mmllm.json")
 
 
+def find(asked: Path) -> Path:
+    """The folder of an adapter, by its path or by the name of a shipped one; AdapterError where there is neither."""
+    shipped = {f.name: f for f in sorted(settings.data_folder("adapters").glob("*")) if _is_adapter(f)}
+    if _is_adapter(asked):
+        return asked
+    if str(asked) in shipped:
+        return shipped[str(asked)]
+    names = ", ".join(shipped) or "none here"
+    raise AdapterError(f"no adapter {str(asked)!r}", expected=f"a folder with mmllm.json and fusion, or a shipped one ({names})")
+
+
+def _is_adapter(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("mmllm.json", "fusion/config.json"))  # one for words has the first alone
+
+
 def read_config(folder: Path) -> AdapterConfig:
     """The mmllm.json of a folder; AdapterError where there is none, or one of another schema."""
     file = folder / "mmllm.json"
-    if not file.is_file():
-        raise AdapterError(f"no mmllm.json in {folder}", expected="an adapter folder", do="check --adapter")
+    if not _is_adapter(folder):
+        raise AdapterError(f"no adapter in {folder}", expected="a folder with mmllm.json and fusion", do="check --adapter")
     row = json.loads(file.read_text())
     if row.get("schema") != SCHEMA:
         raise AdapterError(f"{file} has schema {row.get('schema')}", expected=str(SCHEMA), do="train it with this version")

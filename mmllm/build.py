@@ -64,6 +64,8 @@ def build_index(
     source = source.resolve()  # kept in the manifest: the index may be opened from another folder
     adapter = adapter.resolve() if adapter else None
     cat = catalog.read(source, skip_bad=skip_bad)
+    # Before anything is encoded or removed: a bad file costs no index.
+    rated = interactions.read(source) if _interactions_hash(source) else None
     chosen = settings.preset(preset)
     encoders = Encoders(chosen)
     fingerprints = encoders.fingerprints()
@@ -74,17 +76,20 @@ def build_index(
             old = None
         kept = encodings.kept(out, old, fingerprints)
         known = encodings.with_partial(kept, out, fingerprints)
+        same = old is not None and dict(old.encoders) == dict(fingerprints)
+        adapted = old is not None and same and bool(old.heads or old.adapter == OWN)
+        widths = old.widths if old is not None and same else encoders.widths()
+        heads = old.heads if old is not None and adapted else ""
+        if adapter is None and old is not None and adapted and old.adapter == OWN:
+            adapter = out / OWN
+        # Before anything is encoded: an adapter that does not fit costs no hour.
+        trained = load_adapter(adapter, chosen, widths, fingerprints, heads=heads)
         hashes = [encodings.content_hashes(item, source, speech_language) for item in cat.items]
         encoded = encodings.encode_missing(
             cat, hashes, known, encoders, fingerprints, out, language=speech_language, progress=progress
         )
-        same = old is not None and dict(old.encoders) == dict(fingerprints)
-        widths = old.widths if old is not None and same else encoders.widths()
-        adapted = _kept_adaptation(out, old, same=same)
-        heads = old.heads if old is not None and adapted else ""
-        if adapter is None and old is not None and adapted and old.adapter == OWN:
-            adapter = out / OWN
-        trained = load_adapter(adapter, chosen, widths, fingerprints, heads=heads)
+        if not adapted:
+            _remove_adaptation(out, old)
         current = _manifest_inputs(source, cat, preset, fingerprints, trained)
         current |= {"widths": dict(widths), "heads": heads, "captions": CAPTIONS, "interactions": _interactions_hash(source)}
         if old is not None and not any(encoded.values()) and all(getattr(old, k) == v for k, v in current.items()):
@@ -102,7 +107,7 @@ def build_index(
         used = projection.load(out / HEADS, clip=encoders.clip.fingerprint, like=base) if heads else base
         _write(out, cat.items, hashes, known, trained, used, encoders)
         if not same_tastes:
-            _write_together(source, out, cat.items)
+            _write_together(rated, out, cat.items)
         # The LM's weight belongs to the language model and the adapter; another catalog does not unmake it.
         keep_blend = old is not None and old.adapter_fingerprint == current["adapter_fingerprint"]
         blend = dict(old.blend) if old is not None and keep_blend else {}
@@ -153,16 +158,13 @@ def _old_manifest(out: Path) -> Manifest | None:
         return None
 
 
-def _kept_adaptation(out: Path, old: Manifest | None, *, same: bool) -> bool:
-    """Whether what `mmllm adapt` put into the index still holds; it is removed, and that is said, where it does not."""
-    if old is not None and (old.heads or old.adapter == OWN) and same:
-        return True
+def _remove_adaptation(out: Path, old: Manifest | None) -> None:
+    """What `mmllm adapt` put into the index and no longer holds is removed, and that is said."""
     for left in (out / HEADS, out / OWN):
         if left.exists():
             why = "it belongs to other encoders" if old is not None else "no finished index names it"
             log.warning("%s is removed (%s): run `mmllm adapt %s` again", left, why, out)
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return False
 
 
 def _manifest_inputs(
@@ -219,14 +221,14 @@ def _write(
 
 
 def _interactions_hash(source: Path) -> str:
-    file = source / "interactions.csv"
+    file = source / interactions.FILE
     return catalog.file_sha256(file) if file.is_file() else ""
 
 
-def _write_together(source: Path, out: Path, items: Sequence[Item]) -> None:
+def _write_together(rated: interactions.Interactions | None, out: Path, items: Sequence[Item]) -> None:
     (out / COLLABORATIVE).unlink(missing_ok=True)
-    if _interactions_hash(source):
-        save_npz(out / COLLABORATIVE, together(interactions.read(source), [i.id for i in items]))
+    if rated is not None:
+        save_npz(out / COLLABORATIVE, together(rated, [i.id for i in items]))
 
 
 def _file_hashes(out: Path) -> dict[str, str]:

@@ -13,11 +13,13 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from mmllm.catalog_row import item_row, media_paths, parse_item, read_row, row_problems
+from mmllm.catalog_row import finite, item_row, media_problems, parse_item, read_row, row_problems
 from mmllm.errors import CatalogError, QueryError
 from mmllm.texts import CJK
 from mmllm.types import AttributeValue, CatalogProblem, Filter, Item, PathLike, Scalar
@@ -74,7 +76,7 @@ def validate(folder: PathLike) -> Catalog:
                 continue
             if isinstance(row := read_row(raw), CatalogProblem):
                 found = [row]
-            elif not (found := [*row_problems(row), *_media_problems(row, root)]):
+            elif not (found := [*row_problems(row), *media_problems(row, root)]):
                 item = parse_item(row)
                 if item.id in seen:
                     found = [CatalogProblem(0, "id", f"{item.id!r} is already on line {seen[item.id]}")]
@@ -85,49 +87,45 @@ def validate(folder: PathLike) -> Catalog:
     return Catalog(root, tuple(items), tuple(problems))
 
 
-def _media_problems(row: Mapping[str, Any], root: Path) -> Iterator[CatalogProblem]:
-    for name, value in media_paths(row):
-        if not isinstance(value, str):
-            yield CatalogProblem(0, name, f"{value!r}, expected a path relative to the catalog folder")
-        elif not inside(root, value):
-            yield CatalogProblem(0, name, f"{value!r} leaves the catalog folder")
-        elif not (root / value).is_file():
-            yield CatalogProblem(0, name, f"{value!r} does not exist")
-        elif (root / value).stat().st_size == 0:
-            yield CatalogProblem(0, name, f"{value!r} is an empty file")
-
-
-def inside(root: Path, relative: str) -> bool:
-    """True if the path stays within the folder, links followed."""
-    return (root / relative).resolve().is_relative_to(root.resolve()) and not Path(relative).is_absolute()
-
-
 def write(items: Iterable[Item], folder: PathLike) -> int:
-    """Write `catalog.jsonl` by rename, so that a reader never sees half of it; returns the number of lines."""
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    part = root / (FILE + ".part")
-    count = 0
-    with part.open("w", encoding="utf-8") as out:
-        for item in items:
+    """Write `catalog.jsonl`; returns the number of lines."""
+    with by_rename(make_folder(folder) / FILE) as out:
+        count = 0
+        for count, item in enumerate(items, start=1):  # noqa: B007 - the number of the last is their count
             out.write(json.dumps(item_row(item), ensure_ascii=False) + "\n")
-            count += 1
-    os.replace(part, root / FILE)
     return count
 
 
 def write_interactions(rows: Iterable[tuple[str, str, float, int]], folder: PathLike) -> int:
-    """Write `interactions.csv` (user,item,rating,timestamp in unix seconds)."""
-    part = Path(folder) / "interactions.csv.part"
-    count = 0
-    with part.open("w", encoding="utf-8", newline="") as out:
+    """Write `interactions.csv` (user,item,rating,timestamp in unix seconds); returns the number of rows."""
+    with by_rename(make_folder(folder) / "interactions.csv") as out:
         writer = csv.writer(out)
         writer.writerow(["user", "item", "rating", "timestamp"])
-        for row in rows:
+        count = 0
+        for count, row in enumerate(rows, start=1):  # noqa: B007
             writer.writerow(row)
-            count += 1
-    os.replace(part, Path(folder) / "interactions.csv")
     return count
+
+
+def make_folder(folder: PathLike) -> Path:
+    """The folder, made where it is not there; CatalogError where a file is in its way or it may not be written."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogError(f"{folder}: {error.strerror}", expected="a folder to write to", do="pass another -o") from None
+    return Path(folder)
+
+
+@contextmanager
+def by_rename(file: Path) -> Iterator[TextIO]:
+    """Written beside its place and renamed at the end: a reader never sees half of it, and an error leaves what was there and nothing else."""
+    part = file.with_name(file.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as out:
+            yield out
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def document(item: Item) -> str:
@@ -231,7 +229,9 @@ def matches(item: Item, filters: Iterable[Filter]) -> bool:
 
 
 def _same(a: Scalar, b: AttributeValue) -> bool:
-    return a.casefold() == b.casefold() if isinstance(a, str) and isinstance(b, str) else a == b
+    if isinstance(a, str) and isinstance(b, str):
+        return a.casefold() == b.casefold()
+    return isinstance(a, bool) == isinstance(b, bool) and a == b  # Python holds True for 1; a flag is no number
 
 
 def _holds(value: Scalar, f: Filter) -> bool:
@@ -239,7 +239,7 @@ def _holds(value: Scalar, f: Filter) -> bool:
         return _same(value, f.value)
     if f.op == "in":
         return any(_same(value, v) for v in (f.value if isinstance(f.value, tuple) else (f.value,)))
-    if isinstance(value, str) or isinstance(f.value, (str, tuple)):
+    if isinstance(value, (str, bool)) or isinstance(f.value, (str, tuple)):
         return False
     return {">=": value >= f.value, "<=": value <= f.value, ">": value > f.value, "<": value < f.value}[f.op]
 
@@ -248,38 +248,46 @@ def resolve_filters(where: Mapping[str, Any], items: Iterable[Item]) -> tuple[Fi
     """`Query.where` -> filters checked against the catalog: attribute exists, operator fits its type, value occurs."""
     if not where:
         return ()  # the common turn has no filter and need not look through the catalog
+    if not isinstance(where, Mapping):
+        raise QueryError(f"where is {where!r}", expected="attribute -> condition", do='for example {"year": {">=": 1990}}')
     items = tuple(items)
     types = {name: kind for name, kind in attribute_types(items).items() if name != NAMES}
     filters: list[Filter] = []
     for name, wanted in where.items():
         if name not in types:
             raise QueryError(f"unknown attribute {name!r}", expected=" or ".join(types) or "no attribute", do="use one of these")
-        conditions = (
-            wanted.items() if isinstance(wanted, Mapping) else [("in" if isinstance(wanted, (list, tuple)) else "=", wanted)]
-        )
-        for op, value in conditions:
-            asked = Filter(name, op, tuple(value) if isinstance(value, list) else value)  # type: ignore[arg-type]
-            filters.append(_checked(asked, types[name], items))
+        conditions = wanted if isinstance(wanted, Mapping) else {"=": wanted}
+        if not conditions:
+            raise QueryError(f"no condition on {name!r}", expected="{operator: value}", do="leave it out")
+        for op, value in conditions.items():
+            several = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+            filters.append(_checked(name, op, several, isinstance(value, (list, tuple)), types[name], items))
     return tuple(filters)
 
 
-def _checked(f: Filter, kind: str, items: tuple[Item, ...]) -> Filter:
-    if f.op not in ("=", "!=", ">=", "<=", ">", "<", "in", "all"):
-        raise QueryError(f"unknown operator {f.op!r} on {f.attribute!r}", expected="one of = != >= <= > < in all")
-    singles = f.value if isinstance(f.value, tuple) else (f.value,)
+def _checked(name: str, op: str, values: tuple[Any, ...], many: bool, kind: str, items: tuple[Item, ...]) -> Filter:
+    if op not in ("=", "!=", ">=", "<=", ">", "<", "in", "all"):
+        raise QueryError(f"unknown operator {op!r} on {name!r}", expected="one of = != >= <= > < in all")
+    bound = op in (">=", "<=", ">", "<")
+    if not values or (bound and len(values) > 1):
+        raise QueryError(f"{name} {op} {list(values)!r}", expected="one value" if bound else "at least one value")
     if kind == "number":
-        bad = [v for v in singles if isinstance(v, (str, bool))]
+        bad = [v for v in values if not isinstance(v, Real) or isinstance(v, bool) or not finite(v)]  # type: ignore[arg-type]
         if bad:
-            raise QueryError(f"{f.attribute} {f.op} {bad[0]!r}", expected="a number", do=f"for example {f.attribute}>=1")
-        return f
-    if f.op in (">=", "<=", ">", "<"):
-        raise QueryError(f"{f.attribute} {f.op} {f.value!r}", expected=f"= or != , because {f.attribute} is a {kind}")
-    known = attribute_values(items, f.attribute)
+            raise QueryError(f"{name} {op} {bad[0]!r}", expected="a number", do=f"for example {name}>=1")
+    elif bound:
+        raise QueryError(f"{name} {op} {values[0]!r}", expected=f"= or != , because {name} is a {kind}")
+    else:
+        values = _as_they_occur(name, values, items)
+    op = "in" if op == "=" and many else op
+    return Filter(name, op, values if many and not bound else values[0])  # type: ignore[arg-type]
+
+
+def _as_they_occur(name: str, values: tuple[Any, ...], items: tuple[Item, ...]) -> tuple[Scalar, ...]:
+    known = attribute_values(items, name)
     exact = {str(v).casefold(): v for v in known}
-    fixed = []
-    for v in singles:
+    for v in values:
         if str(v).casefold() not in exact:
             common = ", ".join(str(k) for k, _ in known.most_common(8))
-            raise QueryError(f"no item has {f.attribute} = {v!r}", expected=f"for example {common}")
-        fixed.append(exact[str(v).casefold()])
-    return Filter(f.attribute, f.op, tuple(fixed) if isinstance(f.value, tuple) else fixed[0])
+            raise QueryError(f"no item has {name} = {v!r}", expected=f"for example {common}")
+    return tuple(exact[str(v).casefold()] for v in values)

@@ -37,24 +37,30 @@ def _main(
 
 
 def parse_where(conditions: list[str]) -> dict[str, Any]:
-    """`year>=1990`, `colour=red,blue`, `kind!=dogs` -> Query.where.
+    """`year>=1990`, `colour=red,blue`, `kind!=dogs,cats` -> Query.where. The name is all that stands before the operator.
 
-    >>> parse_where(["year>=1990", "year<2000", "colour=red,blue"])
-    {'year': {'>=': 1990, '<': 2000}, 'colour': {'in': ['red', 'blue']}}
+    >>> parse_where(["year>=1990", "year<2000", "colour=red,blue", "kind!=dogs", "kind!=cats"])
+    {'year': {'>=': 1990, '<': 2000}, 'colour': {'in': ['red', 'blue']}, 'kind': {'!=': ['dogs', 'cats']}}
     """
     from mmllm.importers.csv_file import value_of
 
     where: dict[str, Any] = {}
     for condition in conditions:
-        found = re.fullmatch(r"\s*([\w .-]+?)\s*(>=|<=|!=|=|>|<)\s*(.+?)\s*", condition)
-        if not found:
+        found = re.fullmatch(r"\s*([^<>=!]+?)\s*(>=|<=|!=|==?|>|<)\s*([^<>=!\s].*?)\s*", condition)
+        read = [value_of(v) for v in found[3].split(",") if v.strip(" |")] if found else []
+        values = [v for one in read for v in (one if isinstance(one, tuple) else (one,))]
+        if not found or not values:
             raise QueryError(f"--where {condition!r}", expected="name, operator and value", do='for example --where "year>=1990"')
-        name, op, text = found.groups()
-        values = [value_of(v.strip()) for v in text.split(",")]
-        if op == "=" and len(values) > 1:
-            where.setdefault(name, {})["in"] = values
-        else:
-            where.setdefault(name, {})[op] = values[0]
+        name, op = found[1], found[2].replace("==", "=")
+        own = where.setdefault(name, {})
+        if op in (">=", "<=", ">", "<") and len(values) > 1:
+            raise QueryError(f"--where {condition!r}", expected=f"one value after {op}")
+        if op == "!=":
+            values = [*own.get(op, []), *values]  # none of these and none of those is none of them all
+        elif op in own or (op == "=" and "in" in own):
+            do = f'--where "{name}=A,B" asks for any of several' if op == "=" else ""
+            raise QueryError(f"{name}{op} is asked for twice", expected="each operator of an attribute once", do=do)
+        own["in" if op == "=" and len(values) > 1 else op] = values if op == "!=" or len(values) > 1 else values[0]
     return where
 
 
@@ -115,8 +121,9 @@ def rerank(
     from mmllm.rerank import Reranker
     from mmllm.types import Query
 
-    reranker = Reranker.load(folder)
-    ranked = reranker.rank(Query(text=words, liked=columns(liked)), columns(candidates))
+    if not (named := columns(candidates)):
+        raise QueryError(f"--candidates {candidates!r}", expected="ids, separated by commas")
+    ranked = Reranker.load(folder).rank(Query(text=words, liked=columns(liked)), named)
     if as_json:
         typer.echo(json.dumps([asdict(r) for r in ranked], ensure_ascii=False, indent=1))
         return
@@ -133,7 +140,7 @@ app.command()(guarded(cli_speech.transcribe))
 def serve(
     folder: Index,
     host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option()] = 7860,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
 ) -> None:
     """The chat page at http://127.0.0.1:7860."""
     from mmllm.ui import serve as run

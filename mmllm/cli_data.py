@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from mmllm.terminal import ProgressBars, columns, guarded
 
 if TYPE_CHECKING:
     from mmllm.quality import Report
+    from mmllm.types import Scalar
 
 data = typer.Typer(no_args_is_help=True, help="Catalogs: import, validate, report.")
 importers = typer.Typer(no_args_is_help=True, help="Something that exists -> a catalog folder.")
@@ -103,11 +105,17 @@ def import_csv(
     attributes: Annotated[str, typer.Option(help="Columns of attributes, separated by commas.")] = "",
     media_root: Annotated[Path | None, typer.Option(help="Where the paths start; default: beside the CSV.")] = None,
     interactions: Annotated[Path | None, typer.Option(help="A CSV with user,item,rating,timestamp.")] = None,
+    encoding: Annotated[str, typer.Option(help="What the file was saved in, e.g. cp1252 or utf-16.")] = "utf-8",
+    delimiter: Annotated[str, typer.Option(help="What stands between cells: one character, or tab.")] = ",",
+    decimal: Annotated[
+        str, typer.Option(help='"," or ".": read prices as shops write them, such as 1.234,50 € ; the currency is left out.')
+    ] = "",
+    skip_bad: Annotated[bool, typer.Option(help="Leave out rows with problems, and name them.")] = False,
 ) -> None:
-    """One CSV with a header; you say which column is which."""
+    """One CSV with a header; you say which column is which. Several values of one attribute stand in a cell as A|B."""
     from mmllm.importers.csv_file import import_csv as run
 
-    items, rows = run(
+    done = run(
         file,
         out,
         id=id,
@@ -118,8 +126,18 @@ def import_csv(
         attributes=columns(attributes),
         media_root=media_root,
         interactions=interactions,
+        encoding=encoding,
+        delimiter=delimiter,
+        decimal=decimal,
+        skip_bad=skip_bad,
     )
-    typer.echo(f"{items} items and {rows} interactions in {out}")
+    for problem in done.left_out:
+        typer.echo(f"left out: {problem}", err=True)
+    if done.left_out:
+        typer.echo(f"{len(done.left_out)} rows were left out", err=True)
+    if done.strangers:
+        typer.echo(f"{done.strangers} interactions are with items that are not in the catalog", err=True)
+    typer.echo(f"{done.items} items and {done.interactions} interactions in {out}")
 
 
 @importers.command("hf")
@@ -157,12 +175,15 @@ def import_hf(
 @data.command("validate")
 @guarded
 def data_validate(folder: Path) -> None:
-    """Every problem of a catalog by line and field, and counts."""
-    from mmllm import catalog
+    """Every problem of a catalog and of its interactions by line and field, and counts."""
+    from mmllm import catalog, interactions
 
     found = catalog.validate(folder)
     for problem in found.problems:
         typer.echo(str(problem), err=True)
+    problems = len(found.problems)
+    file = folder / interactions.FILE
+    checked = interactions.check(file, (i.id for i in found.items)) if file.is_file() else None
     counts = {
         "items": len(found.items),
         "problems": len(found.problems),
@@ -172,9 +193,29 @@ def data_validate(folder: Path) -> None:
     }
     typer.echo(", ".join(f"{v} {k}" for k, v in counts.items()))
     for name, kind in found.schema().items():
-        typer.echo(f"attribute {name}: {kind}, {len(catalog.attribute_values(found.items, name))} values")
-    if found.problems:
-        raise MmllmError(f"{len(found.problems)} problems in {folder}", do="mend them, or build with --skip-bad")
+        values = catalog.attribute_values(found.items, name)
+        typer.echo(f"attribute {name}: {kind}, {len(values)} values{_no_numbers(values)}")
+    if checked is not None:
+        for problem in checked.problems:
+            typer.echo(f"{interactions.FILE}: {problem}", err=True)
+        typer.echo(str(checked))
+        problems += len(checked.problems)
+    if problems:
+        do = "mend them, or build with --skip-bad" if found.problems else "mend them: a build reads the whole file or none of it"
+        raise MmllmError(f"{problems} problems in {folder}", do=do)
+
+
+def _no_numbers(values: Counter[Scalar]) -> str:
+    """What keeps an attribute of numbers from being asked by >= and <=; nothing where it has none, or nothing else."""
+    from mmllm.importers.csv_file import is_number, value_of
+
+    odd = {v: n for v, n in values.items() if not is_number(v)}
+    prices = [v for v in odd if any(is_number(p) for d in ",." for p in [value_of(str(v), d)] if not isinstance(p, tuple))]
+    if not odd or 2 * (len(values) - len(odd) + len(prices)) < len(values):
+        return ""
+    hint = "; `mmllm data import csv --decimal` reads prices" if prices else ""
+    count = sum(odd.values())
+    return f"; {count} of {values.total()} {'is' if count == 1 else 'are'} no number: {', '.join(map(repr, list(odd)[:3]))}{hint}"
 
 
 @data.command("report")

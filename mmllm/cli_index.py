@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mmllm import settings
-from mmllm.errors import MmllmError
+from mmllm.errors import CatalogError, MmllmError
 from mmllm.terminal import Index, ProgressBars, guarded
 
 index = typer.Typer(no_args_is_help=True, help="Indexes: build, verify, search.")
@@ -20,7 +20,7 @@ def index_build(
     source: Annotated[Path, typer.Argument(help="A catalog folder, or a plain folder of pictures and sounds.")],
     out: Annotated[Path, typer.Option(help="Folder of the index.")],
     preset: Annotated[str, typer.Option(help="mini, base or large.")] = "mini",
-    adapter: Annotated[Path | None, typer.Option(help="A trained adapter; otherwise untrained.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="A trained adapter: its folder, or general; otherwise untrained.")] = None,
     skip_bad: Annotated[bool, typer.Option(help="Leave out lines with problems.")] = False,
     speech_language: Annotated[str | None, typer.Option(help="Language of the catalog's recordings, e.g. en.")] = None,
     blend: Annotated[
@@ -28,17 +28,25 @@ def index_build(
     ] = True,
 ) -> None:
     """Encode what is new, fuse, write; nothing is encoded twice."""
-    from mmllm import backbones, catalog, weights
+    from mmllm import adapter as adapters
+    from mmllm import backbones, catalog, store, weights
     from mmllm.build import build_index
     from mmllm.validate import weight_line
 
-    for name in backbones.of_preset(preset):
-        weights.pull(name)
+    # What is quickly seen to be wrong is said before weights are fetched.
+    wanted = backbones.of_preset(preset)
+    adapter = adapters.find(adapter) if adapter else None
+    if not source.is_dir():
+        raise CatalogError(f"{source} is not a folder", expected="a folder", do=_instead(source))
+    store.make_folder(out)
     if not (source / catalog.FILE).is_file():
         from mmllm.importers.folder import import_folder as run
 
         run(source, out / "catalog")
         source = out / "catalog"
+    catalog.read(source, skip_bad=skip_bad)
+    for name in wanted:
+        weights.pull(name)
     done = build_index(
         source,
         out,
@@ -54,6 +62,14 @@ def index_build(
         typer.echo(f"{done.skipped} problems were skipped; `mmllm data validate {source}` lists them", err=True)
     if blend:
         typer.echo(weight_line(out))
+
+
+def _instead(source: Path) -> str:
+    if not source.is_file():
+        return "check the path"
+    if source.suffix == ".jsonl":
+        return f"pass the folder of a catalog.jsonl, such as {source.parent}"
+    return f"make a catalog of it with `mmllm data import csv {source} -o CATALOG --id COLUMN --title COLUMN`"
 
 
 @index.command("verify")
@@ -92,7 +108,7 @@ def index_stats(folder: Index) -> None:
 
 @index.command("search")
 @guarded
-def index_search(folder: Index, words: str, k: Annotated[int, typer.Option("-k")] = 10) -> None:
+def index_search(folder: Index, words: str, k: Annotated[int, typer.Option("-k", min=1)] = 10) -> None:
     """Retrieval alone: no language model."""
     from mmllm.recommend import Recommender
     from mmllm.types import Query

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,11 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from mmllm.errors import CatalogError
+from mmllm.types import CatalogProblem
+
+FILE = "interactions.csv"
+COLUMNS = ("user", "item", "rating", "timestamp")
+Row = tuple[str, str, float, int]
 
 
 @dataclass(frozen=True)
@@ -109,28 +115,85 @@ class Split:
         return digest.hexdigest()[:16]
 
 
-def read(folder: Path, ids: Sequence[str] | None = None) -> Interactions:
-    """`interactions.csv` of a catalog folder; with `ids`, those of the catalog, items that are none of them are an error."""
-    file = folder / "interactions.csv"
+def rows(file: Path) -> Iterator[tuple[int, Row] | CatalogProblem]:
+    """(line, row) for each row of a CSV, or what is wrong with it; a problem of the whole file has line 0."""
     if not file.is_file():
         raise CatalogError(f"no {file}", expected="a CSV with user,item,rating,timestamp", do="import one with --interactions")
-    rows: list[tuple[str, str, float, int]] = []
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        reader = csv.DictReader(text)
+        try:
+            if missing := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:
+                have = ", ".join(reader.fieldnames or ()) or "an empty file"
+                yield CatalogProblem(0, missing[0], f"no column {missing[0]!r} but {have}, expected {','.join(COLUMNS)}")
+                return
+            for row in reader:
+                yield parsed(reader.line_num, row)
+        except UnicodeDecodeError:
+            yield CatalogProblem(0, "file", "not UTF-8 text")
+        except csv.Error as error:
+            yield CatalogProblem(reader.line_num, "line", f"not CSV: {error}")
+
+
+def parsed(line: int, row: Mapping[str, str | None]) -> tuple[int, Row] | CatalogProblem:
+    """The row of a line by its cells, or what is wrong with it."""
+    user, item = ((row[c] or "").strip() for c in ("user", "item"))
+    if not user or not item:
+        return CatalogProblem(line, "item" if user else "user", "empty, expected an id")
+    numbers = []
+    for name in ("rating", "timestamp"):
+        try:
+            number = float(row[name] or "")
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or abs(number) >= 2**63:
+            return CatalogProblem(line, name, f"{row[name]!r}, expected a number")
+        numbers.append(number)
+    return line, (user, item, numbers[0], int(numbers[1]))
+
+
+def read(folder: Path, ids: Sequence[str] | None = None) -> Interactions:
+    """`interactions.csv` of a catalog folder; with `ids`, those of the catalog, items that are none of them are an error."""
+    file = folder / FILE
     known = set(ids) if ids is not None else None
-    with file.open(encoding="utf-8", newline="") as text:
-        for n, row in enumerate(csv.DictReader(text), start=2):
-            try:
-                entry = (row["user"], row["item"], float(row["rating"]), int(float(row["timestamp"])))
-            except (KeyError, TypeError, ValueError) as error:
-                raise CatalogError(f"{file} line {n}: {error!r}", expected="user,item,rating,timestamp") from None
-            if known is not None and entry[1] not in known:
-                raise CatalogError(f"{file} line {n}: item {entry[1]!r} is not in the catalog", expected="an id of it")
-            rows.append(entry)
-    return of_rows(rows, items=tuple(ids) if ids is not None else None)
+    found: list[Row] = []
+    for row in rows(file):
+        if isinstance(row, CatalogProblem):
+            raise CatalogError(f"{file}: {row}", do="mend the file: `mmllm data validate` lists all that is wrong with it")
+        line, own = row
+        if known is not None and own[1] not in known:
+            raise CatalogError(f"{file} line {line}: item {own[1]!r} is not in the catalog", expected="an id of it")
+        found.append(own)
+    return of_rows(found, items=tuple(ids) if ids is not None else None)
 
 
-def of_rows(rows: Sequence[tuple[str, str, float, int]], *, items: tuple[str, ...] | None = None) -> Interactions:
+@dataclass(frozen=True)
+class Checked:
+    """A file of interactions: how many rows can be used, how many of them name no item of the catalog, and what is wrong with the others."""
+
+    rows: int
+    problems: tuple[CatalogProblem, ...]
+    strangers: int
+
+    def __str__(self) -> str:
+        told = f"{self.rows} interactions"
+        return f"{told}, {self.strangers} of them with items that are not in the catalog" if self.strangers else told
+
+
+def check(file: Path, ids: Iterable[str]) -> Checked:
+    """Read every line and list every problem; `ids` are those of the catalog."""
+    known, count, strangers = set(ids), 0, 0
+    problems: list[CatalogProblem] = []
+    for row in rows(file):
+        if isinstance(row, CatalogProblem):
+            problems.append(row)
+        else:
+            count, strangers = count + 1, strangers + (row[1][1] not in known)
+    return Checked(count, tuple(problems), strangers)
+
+
+def of_rows(found: Sequence[Row], *, items: tuple[str, ...] | None = None) -> Interactions:
     """Interactions of (user, item, rating, time) rows; a pair that occurs twice counts once, at its last time."""
-    last = {(u, i): (u, i, r, t) for u, i, r, t in sorted(rows, key=lambda row: row[3])}
+    last = {(u, i): (u, i, r, t) for u, i, r, t in sorted(found, key=lambda row: row[3])}
     ordered = sorted(last.values(), key=lambda row: (row[3], row[0], row[1]))
     users = tuple(sorted({r[0] for r in ordered}))
     items = items if items is not None else tuple(sorted({r[1] for r in ordered}))

@@ -221,10 +221,18 @@ def _caption(text: str) -> Caption:
     return Caption(tuple(row["phrases"]), row["source"], row["confidence"])
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of an index where it is not there; IndexStateError where a file is in its way or it may not be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexStateError(f"{folder}: {error.strerror}", expected="a folder for the index", do="pass another --out") from None
+
+
 @contextmanager
 def writer_lock(folder: Path) -> Iterator[None]:
     """One writer at a time; the lock goes with the process, so a killed build leaves none behind."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / ".lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from mmllm.catalog import document, inside, matches
+from mmllm.catalog import document, matches
+from mmllm.catalog_row import inside
 from mmllm.errors import CatalogError, MediaError
 from mmllm.lexical import words as stems
 from mmllm.media import load_image

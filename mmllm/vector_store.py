@@ -18,14 +18,17 @@ from typing import Any
 import numpy as np
 
 from mmllm.catalog import NAMES
-from mmllm.types import Filter, Item
+from mmllm.types import Filter, Item, Scalar
 
 log = logging.getLogger(__name__)
 STAMP = "fingerprint.json"
 BATCH = 1000
 HNSW = {"space": "cosine", "ef_construction": 200, "ef_search": 400, "max_neighbors": 32, "num_threads": 1}
 """Chroma's defaults lost up to a tenth of the true neighbours of some queries at a depth of 200 (6,000 items), other ones at every build."""
-OPERATORS = {"=": "$eq", "!=": "$ne", ">=": "$gte", "<=": "$lte", ">": "$gt", "<": "$lt", "in": "$in"}
+LAYOUT = 2
+"""Changes with the keys of `metadata`: a folder of another layout is rebuilt, for it would not be found in."""
+BOUNDS = {">=": ("$gte", "most"), ">": ("$gt", "most"), "<=": ("$lte", "least"), "<": ("$lt", "least")}
+"""A bound -> Chroma's operator, and which end of a list it asks."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class VectorStore:
             store.prefix = fingerprint[:12]
             store._fill(spaces, items)
             return store
-        wanted = {"fingerprint": fingerprint, "spaces": {n: len(s.ids) for n, s in spaces.items()}, "hnsw": HNSW}
+        counts = {n: len(s.ids) for n, s in spaces.items()}
+        wanted = {"fingerprint": fingerprint, "spaces": counts, "hnsw": HNSW, "layout": LAYOUT}
         if _stamp(folder) == wanted:
             try:
                 store = cls(chromadb.PersistentClient(str(folder), options), "disk", False, lock)
@@ -129,37 +133,58 @@ def _clear(folder: Path) -> None:
 
 
 def metadata(item: Item) -> dict[str, Any]:
-    """Attributes as Chroma metadata; a value is always a list under its name's key, texts in lower case."""
+    """Attributes as Chroma metadata: a key names the kind of value before the attribute, numbers are floats, texts in lower case.
+
+    Chroma takes lists of one type only, so a list is kept apart by kind. It compares no list either: the least and the most of its numbers
+    stand beside it, for any of them is >= x where the most is.
+
+    >>> metadata(Item("1", "a shoe", attributes={"size": (38, 40, "M"), "new": True}))
+    {'_': True, 'numbers:size': [38.0, 40.0], 'least:size': 38.0, 'most:size': 40.0, 'texts:size': ['m'], 'flag:new': True}
+    """
     out: dict[str, Any] = {"_": True}  # Chroma refuses empty metadata
     for name, value in item.attributes.items():
         if name == NAMES:
             continue
-        if isinstance(value, tuple):
-            out[f"{name}[]"] = sorted({_folded(v) for v in value}, key=str)
-        else:
-            out[name] = _folded(value)
+        if not isinstance(value, tuple):
+            kind, folded = _folded(value)
+            out[f"{kind}:{name}"] = folded
+            continue
+        kinds: dict[str, set[Any]] = {}
+        for kind, folded in map(_folded, value):
+            kinds.setdefault(kind, set()).add(folded)
+        for kind, found in kinds.items():
+            out[f"{kind}s:{name}"] = sorted(found)
+            if kind == "number":
+                out |= {f"least:{name}": min(found), f"most:{name}": max(found)}
     return out
 
 
-def _folded(value: Any) -> Any:
-    return value.casefold() if isinstance(value, str) else value
+def _folded(value: Scalar) -> tuple[str, str | float | bool]:
+    """The kind of a value and what Chroma keeps of it: it tells 20 from 20.0, and has no integers beyond 64 bits."""
+    if isinstance(value, str):
+        return "text", value.casefold()
+    return ("flag", value) if isinstance(value, bool) else ("number", float(value))
 
 
 def where(filters: Iterable[Filter]) -> dict[str, Any] | None:
-    """Filters -> Chroma's `where`; single and multi-valued attributes are both asked."""
+    """Filters -> Chroma's `where`, which finds what `catalog.matches` does; single and multi-valued attributes are both asked."""
     parts = [_condition(f) for f in filters]
     return None if not parts else parts[0] if len(parts) == 1 else {"$and": parts}
 
 
 def _condition(f: Filter) -> dict[str, Any]:
     values = [_folded(v) for v in (f.value if isinstance(f.value, tuple) else (f.value,))]
-    if f.op in (">=", "<=", ">", "<"):
-        return {f.attribute: {OPERATORS[f.op]: values[0]}}
+    if f.op in BOUNDS:
+        operator, end = BOUNDS[f.op]
+        (_, bound), *_ = values
+        return {"$or": [{f"number:{f.attribute}": {operator: bound}}, {f"{end}:{f.attribute}": {operator: bound}}]}
     if f.op == "!=":
-        return {
-            "$and": [c for v in values for c in ({f.attribute: {"$ne": v}}, {f"{f.attribute}[]": {"$not_contains": v}})],
-        }
+        return {"$and": [c for kind, v in values for c in _either(f.attribute, kind, v, "$ne", "$not_contains")]}
+    any_of = [_either(f.attribute, kind, v, "$eq", "$contains") for kind, v in values]
     if f.op == "all" and len(values) > 1:
-        return {"$and": [_condition(Filter(f.attribute, "=", v)) for v in values]}
-    single = {f.attribute: {"$in": values}} if f.op == "in" else {f.attribute: {"$eq": values[0]}}
-    return {"$or": [single, *({f"{f.attribute}[]": {"$contains": v}} for v in values)]}
+        return {"$and": [{"$or": one} for one in any_of]}
+    return {"$or": [c for one in any_of for c in one]}
+
+
+def _either(name: str, kind: str, value: Any, single: str, many: str) -> list[dict[str, Any]]:
+    return [{f"{kind}:{name}": {single: value}}, {f"{kind}s:{name}": {many: value}}]

@@ -160,6 +160,10 @@ def test_adapted_projections_and_a_trained_adapter_exclude_each_other(index, sha
     with pytest.raises(AdapterError, match="trained over projections"):
         build_index(shapes, index, preset="tiny", adapter=tmp_path / "adapter")
     build_index(shapes, tmp_path / "other", preset="tiny", adapter=tmp_path / "adapter")
+    adapters.save(dataclasses.replace(plain, config=dataclasses.replace(config, lm_fingerprint="x")), tmp_path / "misfit")
+    with pytest.raises(AdapterError, match="was trained over language model"):
+        build_index(shapes, tmp_path / "new", preset="tiny", adapter=tmp_path / "misfit")
+    assert not (tmp_path / "new" / ".partial").exists(), "nothing was encoded for an adapter that does not fit"
     with pytest.raises(IndexStateError, match="was built with adapter"):
         adapt(tmp_path / "other")
 

@@ -30,6 +30,12 @@ def test_round_trip(shop):
         ('{"id": "x", "title": "x", "image": "../../etc/passwd"}', "image"),
         ('{"id": "x", "title": "x", "attributes": {"a": {"b": 1}}}', "attributes.a"),
         ('{"id": "x", "title": "x", "colour": "red"}', "colour"),
+        ('{"id": "x", "title": "x", "image": "https://shop.example/a.jpg"}', "image"),
+        ('{"id": "x", "title": "x", "attributes": {"a": Infinity}}', "attributes.a"),
+        ('{"id": "x", "title": "x", "attributes": {"a": [1e999]}}', "attributes.a"),
+        ('{"id": "x", "title": "x", "attributes": {"a": 1%s}}' % ("0" * 400), "attributes.a"),
+        ('{"id": "x", "title": "x", "attributes": {"a": 1%s}}' % ("0" * 5000), "line"),
+        ('{"id": null, "title": "x"}', "id"),
     ],
 )
 def test_bad_lines_name_line_and_field(shop, line, field):
@@ -50,6 +56,27 @@ def test_not_utf8_and_missing_folder(shop, tmp_path):
         catalog.read(tmp_path / "nowhere")
 
 
+def test_null_nan_and_a_byte_order_mark_are_no_problem(shop):
+    line = '{"id": "x", "title": "X", "text": null, "attributes": {"price": null, "size": NaN, "tags": ["a", null]}, "audio": [null]}'
+    (shop / catalog.FILE).write_text("\ufeff" + line + '\n{"id": "y", "title": "Y", "attributes": null, "image": null}\n')
+    x, y = catalog.read(shop).items
+    assert (x.text, x.attributes, x.audio) == ("", {"tags": ("a",)}, ()) and (y.attributes, y.image) == ({}, None)
+
+
+def test_an_error_while_writing_leaves_what_was_there(shop):
+    before = (shop / catalog.FILE).read_bytes()
+
+    def broken():
+        yield Item("1", "one")
+        raise CatalogError("no second")
+
+    with pytest.raises(CatalogError, match="no second"):
+        catalog.write(broken(), shop)
+    assert (shop / catalog.FILE).read_bytes() == before and not list(shop.glob("*.part"))
+    with pytest.raises(CatalogError, match="expected a folder to write to"):
+        catalog.write([], shop / catalog.FILE)
+
+
 def test_filters():
     items = [
         Item("1", "a", attributes={"year": 1999, "genre": ("Comedy", "War"), "names": ("eins",)}),
@@ -65,6 +92,13 @@ def test_filters():
         ({"genre": {">": "A"}}, "text"),
         ({"genre": "Opera"}, "no item has"),
         ({"year": {"~": 1}}, "operator"),
+        ({"genre": []}, "at least one value"),
+        ({"genre": {}}, "no condition on 'genre'"),
+        ({"year": {">=": [1990, 2000]}}, "one value"),
+        ({"year": float("nan")}, "a number"),
+        ({"year": None}, "a number"),
+        ({"year": 10**400}, "a number"),
+        ("year=1999", "attribute -> condition"),
     ):
         with pytest.raises(QueryError, match=word):
             catalog.resolve_filters(where, items)

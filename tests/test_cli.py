@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from mmllm import catalog
-from mmllm.cli import app
+from mmllm.cli import app, parse_where
+from mmllm.errors import QueryError
 from mmllm.terminal import ProgressBars
 
 run = CliRunner().invoke
@@ -41,6 +43,7 @@ def test_import_and_help_load_neither_torch_nor_gradio():
         (["INDEX", "x", "--where", "size=3"], "unknown attribute 'size'"),
         (["INDEX", "x", "--where", "kind~3"], "name, operator and value"),
         (["INDEX", "x", "--where", "price>=cheap"], "a number"),
+        (["INDEX", "x", "--where", "price>=10,20"], "one value after >="),
         (["INDEX"], "the query is empty"),
         (["INDEX", "x", "-k", "0"], "k is 0"),
         (["NOWHERE", "x"], "no finished index"),
@@ -58,6 +61,49 @@ def test_bad_input_is_one_line_and_exit_1(shop_index, tmp_path, arguments, word)
     assert (shop_index / "manifest.json").is_file()
 
 
+@pytest.mark.parametrize(
+    ("conditions", "where"),
+    [
+        (["kind!=dogs,cats"], {"kind": {"!=": ["dogs", "cats"]}}),
+        (["year==1990"], {"year": {"=": 1990}}),
+        (["price (EUR) >= 5", "a/b, c=x"], {"price (EUR)": {">=": 5}, "a/b, c": {"=": "x"}}),
+        (["colour=red|blue"], {"colour": {"in": ["red", "blue"]}}),
+        (["colour=red,", "colour!=blue"], {"colour": {"=": "red", "!=": ["blue"]}}),
+    ],
+)
+def test_no_part_of_a_condition_is_dropped(conditions, where):
+    assert parse_where(conditions) == where
+
+
+@pytest.mark.parametrize(
+    ("conditions", "word"),
+    [
+        (["year>=1990,2000"], "one value after >="),
+        (["colour=red", "colour=blue"], "asked for twice"),
+        (["colour=red,blue", "colour=green"], "asked for twice"),
+        (["year>=1", "year>=2"], "asked for twice"),
+        (["colour="], "name, operator and value"),
+        (["colour=,"], "name, operator and value"),
+        (["=red"], "name, operator and value"),
+        (["year=>1990"], "name, operator and value"),
+    ],
+)
+def test_a_condition_that_could_be_dropped_is_refused(conditions, word):
+    with pytest.raises(QueryError, match=word):
+        parse_where(conditions)
+
+
+def test_options_out_of_range_and_a_page_without_an_index(shop_index, tmp_path):
+    assert run(app, ["serve", str(shop_index), "--port", "99999999"]).exit_code == 2
+    assert run(app, ["index", "search", str(shop_index), "x", "-k", "-3"]).exit_code == 2
+    result = run(app, ["rerank", str(shop_index), "x", "--candidates", " , "])
+    assert result.exit_code == 1 and "expected ids, separated by commas" in result.stderr
+    page = Path(__file__).parent.parent / "app.py"
+    child = subprocess.run([sys.executable, str(page), str(tmp_path)], capture_output=True, text=True, env=dict(os.environ))
+    assert child.returncode == 1 and child.stderr.splitlines()[-1].startswith("error: no finished index")
+    assert "Traceback" not in child.stderr
+
+
 def test_broken_catalog_line_keeps_the_index(shop, shop_index):
     with (shop / catalog.FILE).open("a") as file:
         file.write("{broken\n")
@@ -71,6 +117,72 @@ def test_broken_catalog_line_keeps_the_index(shop, shop_index):
         build_index(shop, shop_index, preset="tiny")
     assert (shop_index / "manifest.json").read_bytes() == before
     assert build_index(shop, shop_index, preset="tiny", skip_bad=True).skipped == 1
+
+
+def test_bad_interactions_keep_the_index(shop, shop_index):
+    catalog.write_interactions([("u", "banana", 5.0, 1), ("u", "nobody", 5.0, 2)], shop)
+    good = run(app, ["data", "validate", str(shop)])
+    assert good.exit_code == 0 and "2 interactions, 1 of them with items that are not in the catalog" in good.stdout
+    (shop / "interactions.csv").write_text("user,item,rating,time\nu,banana,5,1\n")
+    before = (shop_index / "manifest.json").read_bytes()
+    result = run(app, ["data", "validate", str(shop)])
+    assert result.exit_code == 1 and "no column 'timestamp'" in result.stderr and "0 interactions" in result.stdout
+    from mmllm.build import build_index
+    from mmllm.errors import CatalogError
+
+    with pytest.raises(CatalogError, match="no column 'timestamp'"):
+        build_index(shop, shop_index, preset="tiny")
+    assert (shop_index / "manifest.json").read_bytes() == before and not (shop_index / ".partial").exists()
+
+
+def test_a_shops_export_is_imported_and_validated(tmp_path):
+    file, out = tmp_path / "shop.csv", tmp_path / "out"
+    file.write_text("sku;name;price\n1;Cat;5,00\n2;Dog;12,50 €\n3;Cow;ask us\n;Nobody;1,00\n")
+    asked = ["data", "import", "csv", str(file), "-o", str(out), "--id", "sku", "--title", "name", "--attributes", "price"]
+    asked += ["--delimiter", ";"]
+    refused = run(app, asked)
+    assert refused.exit_code == 1 and "shop.csv line 5, field 'sku': empty" in refused.stderr and "--skip-bad" in refused.stderr
+    result = run(app, [*asked, "--skip-bad"])
+    assert result.exit_code == 0 and "3 items and 0 interactions" in result.stdout
+    assert "left out: shop.csv line 5, field 'sku'" in result.stderr and "1 rows were left out" in result.stderr
+    assert "price: text, 3 values; 3 of 3 are no number: '5,00', '12,50 €', 'ask us'; `mmllm data import csv --decimal`" in (
+        run(app, ["data", "validate", str(out)]).stdout
+    )
+    run(app, [*asked, "--skip-bad", "--decimal", ","])
+    assert "price: mixed, 3 values; 1 of 3 is no number: 'ask us'" in run(app, ["data", "validate", str(out)]).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["TMP/none", "--out", "TMP/new"], "none is not a folder"),
+        (["TMP/shop.csv", "--out", "TMP/new"], "mmllm data import csv"),
+        (["TMP/shop/catalog.jsonl", "--out", "TMP/new"], "pass the folder of a catalog.jsonl"),
+        (["TMP/shop", "--out", "TMP/shop.csv"], "expected a folder for the index"),
+        (["TMP/shop", "--out", "TMP/new", "--adapter", "nobodys"], "no adapter 'nobodys'; .*general"),
+        (["TMP/shop", "--out", "TMP/new", "--adapter", "words"], "no adapter 'words'"),
+        (["TMP/empty", "--out", "TMP/new"], "no pictures or sounds"),
+        (["TMP/bad", "--out", "TMP/new"], "line 1, field 'line'"),
+    ],
+)
+def test_a_build_looks_at_what_it_was_given_before_it_fetches_weights(shop, tmp_path, monkeypatch, arguments, words):
+    import re
+
+    from mmllm import weights
+
+    (tmp_path / "shop.csv").write_text("sku,name\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / catalog.FILE).write_text("{")
+    monkeypatch.setattr(weights, "pull", lambda name: pytest.fail("weights were fetched"))
+    result = run(app, ["index", "build", *(a.replace("TMP", str(tmp_path)) for a in arguments)])
+    assert result.exit_code == 1 and re.search(words, result.stderr)
+
+
+def test_a_shipped_adapter_is_found_by_its_name():
+    from mmllm import adapter, settings
+
+    assert adapter.find(Path("general")) == settings.data_folder("adapters") / "general"
 
 
 def test_json_has_the_promised_shape(shop_index):

@@ -43,7 +43,7 @@ def test_csv(tmp_path, pictures):
     kwargs = {"id": "sku", "title": "name", "text": ("about",), "image": "pic", "attributes": ("price", "tags", "code")}
     (tmp_path / "i.csv").write_text("user,item,rating,timestamp\nu,1,5,100\n")
     got = import_csv(file, tmp_path / "out", media_root=pictures, interactions=tmp_path / "i.csv", **kwargs)
-    assert got == (2, 1)
+    assert (got.items, got.interactions, got.left_out, got.strangers) == (2, 1, (), 0)
     cat = catalog.read(tmp_path / "out")
     assert cat.items[0].attributes == {"price": 4.5, "tags": ("a", "b"), "code": "007"}
     assert cat.items[1].attributes == {"price": 12}
@@ -82,6 +82,28 @@ def test_movielens_layouts(tmp_path, layout):
     assert (tmp_path / "out" / "interactions.csv").read_text().splitlines()[1] == "1,7,4.5,900"
     with pytest.raises(CatalogError):
         import_movielens(tmp_path, tmp_path / "out2")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"movies.csv": "movieId,title,genres\n"}, "no ratings.csv in"),
+        ({"movies.csv": "id,title,genres\n7,A,B\n", "ratings.csv": ""}, "no column 'movieId'"),
+        ({"movies.csv": "movieId,title,genres\n7,A,B\n", "ratings.csv": "userId,movieId,rating\n"}, "no column 'timestamp'"),
+        (
+            {"movies.csv": "movieId,title,genres\n7,A,B\n", "ratings.csv": "userId,movieId,rating,timestamp\n1,7,good,9\n"},
+            "ratings.csv line 2, field 'rating'",
+        ),
+        ({"movies.dat": "7::A\n", "ratings.dat": ""}, "movies.dat line 1: 2 cells; expected 3"),
+        ({"u.item": "\n".join(["7|A"]), "u.data": ""}, "u.item line 1: 2 cells"),
+    ],
+)
+def test_movielens_with_other_files_says_which(tmp_path, files, words):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(CatalogError, match=words):
+        import_movielens(tmp_path, tmp_path / "out")
+    assert not list(tmp_path.rglob("*.part"))
 
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="10pt" height="10pt"><rect width="10" height="10" fill="red"/></svg>'
@@ -137,6 +159,26 @@ def test_hf_imagefolder_and_audiofolder(pictures, tmp_path):
     table.write_text(json.dumps({"name": "Cat", "sound": str(sounds / "s0.wav")}) + "\n")
     assert import_hf("json", tmp_path / "out3", data_dir=str(table.parent), title="name", audio="sound") == 1
     assert len(catalog.read(tmp_path / "out3").items[0].audio) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "words"),
+    [
+        ("csv", "none", "csv cannot be loaded .*expected files that csv reads"),
+        ("imagefolder", None, "pass --data-dir DIR"),
+        ("nobody/nothing", None, "nobody/nothing cannot be loaded .*the name of a dataset"),
+    ],
+)
+def test_a_dataset_that_cannot_be_had(tmp_path, name, folder, words):
+    pytest.importorskip("datasets")
+    with pytest.raises(CatalogError, match=words):
+        import_hf(name, tmp_path / "out", data_dir=str(tmp_path / folder) if folder else None)
+
+
+def test_no_importer_writes_where_a_file_is(pictures, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CatalogError, match="expected a folder to write to"):
+        import_folder(pictures, tmp_path / "file")
 
 
 def test_openclipart_words():

@@ -133,6 +133,29 @@ def test_the_weight_that_is_told_is_the_one_that_is_used(shop, shop_index, tmp_p
     opened.close()
 
 
+def test_sizes_of_mixed_kinds_are_built_searched_and_talked_about(tiny, tmp_path):
+    """A shop's `38|40|M` and `38|38.5`: import, build, filters, a conversation."""
+    from mmllm import Conversation
+    from mmllm.importers.csv_file import import_csv
+
+    file = tmp_path / "shoes.csv"
+    file.write_text("sku,name,size,#price\n1,Red shoe,38|40|M,5\n2,Blue shoe,38|38.5,6.5\n3,Green shoe,40,N/A\n4,Grey shoe,,7\n")
+    import_csv(file, tmp_path / "shoes", id="sku", title="name", attributes=("size", "#price"))
+    build_index(tmp_path / "shoes", tmp_path / "index", preset="tiny")
+    opened = Recommender.load(tmp_path / "index", weight=0.0)
+    try:
+        for where, wanted in (
+            ({"size": 38}, {"1", "2"}),
+            ({"size": ["M", 38.5]}, {"1", "2"}),
+            ({"#price": {">=": 6}}, {"2", "4"}),
+        ):
+            found = opened.recommend(Query(text="shoe", where=where), k=4)
+            assert {r.id for r in found.recommendations} == wanted, where
+        assert Conversation(opened, k=3, reword=False).turn("a shoe of size 38").recommendations
+    finally:
+        opened.close()
+
+
 def test_one_writer(shop, shop_index):
     with store.writer_lock(shop_index), pytest.raises(IndexStateError, match="another process"):
         build_index(shop, shop_index, preset="tiny")

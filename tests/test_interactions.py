@@ -103,8 +103,35 @@ def test_reading_says_which_line_is_wrong(tmp_path):
     file.write_text("user,item,rating,timestamp\na,x,4,10\na,x,2,20\nb,y,3,3\n")
     data = interactions.read(tmp_path)
     assert len(data) == 2 and data.rating[data.user == 0].tolist() == [2.0]  # the last word counts
-    with pytest.raises(CatalogError, match="'y' is not in the catalog"):
+    with pytest.raises(CatalogError, match="line 4: item 'y' is not in the catalog"):
         interactions.read(tmp_path, ["x"])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("user,item,rating\na,x,4\n", "no column 'timestamp' but user, item, rating"),
+        ("", "no column 'user' but an empty file"),
+        ("user,item,rating,timestamp\na,x,4\n", "line 2, field 'timestamp': None, expected a number"),
+        ("user,item,rating,timestamp\na,x,nan,1\n", "line 2, field 'rating': 'nan', expected a number"),
+        ("user,item,rating,timestamp\na,x,4,inf\n", "line 2, field 'timestamp': 'inf', expected a number"),
+        ("user,item,rating,timestamp\n,x,4,1\n", "line 2, field 'user': empty"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(tmp_path, text, problem):
+    (tmp_path / "interactions.csv").write_text(text)
+    with pytest.raises(CatalogError, match=problem):
+        interactions.read(tmp_path)
+
+
+def test_all_that_is_wrong_is_listed_and_strangers_are_counted(tmp_path):
+    file = tmp_path / "interactions.csv"
+    file.write_bytes("\ufeffuser,item,rating,timestamp\na,x,4,1\na,y,4,1\nb,x,much,1\nb,x,4,soon\n".encode())
+    checked = interactions.check(file, ["x"])
+    assert str(checked) == "2 interactions, 1 of them with items that are not in the catalog"
+    assert [(p.line, p.field) for p in checked.problems] == [(4, "rating"), (5, "timestamp")]
+    file.write_bytes(b"user,item,rating,timestamp\n\xff,x,4,1\n")
+    assert "UTF-8" in str(interactions.check(file, ["x"]).problems[0])
 
 
 def test_ease_is_its_closed_form_and_knows_taste():

