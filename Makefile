@@ -123,7 +123,7 @@ eval-movies: movies $(patsubst %,index/movies_%/mmllm.json,leave-last-out tempor
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time --out eval/results/movielens_small_global-time.json $(MOVIES) --adapter movies=adapters/movies
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split leave-last-out --out eval/results/movielens_small_leave-last-out.json $(MOVIES) --adapter movies=index/movies_leave-last-out
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user.json $(MOVIES) --adapter movies=index/movies_temporal-user
-	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 541 --out eval/results/movies_ablation.json
+	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 541 --no-readouts --out eval/results/movies_ablation.json
 
 # 200 simulated users, each after one film that he never names, talk to the conversation and to the same retriever without a memory.
 eval-simulator: movies

@@ -103,6 +103,7 @@ def ablate(
     base: Annotated[str, typer.Option(help="The system whose list it reranks.")] = "ease",
     depth: Annotated[int, typer.Option(help="How many of its items.")] = 30,
     cases: Annotated[int, typer.Option(help="How many test cases at most, drawn by the seed.")] = 250,
+    readouts: Annotated[bool, typer.Option(help="Ask the language model too, which takes most of the time.")] = True,
 ) -> None:
     """What each modality does for an adapter: left out, as noise, shuffled, and by the share of missing data."""
     from eval.ablation import ablate as run
@@ -116,12 +117,15 @@ def ablate(
     chosen = np.sort(np.random.default_rng(SEED).permutation(len(made.test))[:cases])
     shown = retrieved(made.test.where(chosen), found.scores_test[chosen], depth)
     weight = float(reader.adapter.config.blend or 0.0)
+    if not readouts:
+        reader.readouts, weight = False, float(reader.found["match_weight"])
     about = {
         "adapter": reader.adapter.config.name,
         "split": made.name,
         "split_hash": made.hash,
         "cases": len(chosen),
         "weight": weight,
+        "readouts": reader.readouts,
     }
     rows = run(reader, shown, weight, note=lambda name, row: typer.echo(f"{name}: {row}"))
     out.parent.mkdir(parents=True, exist_ok=True)
