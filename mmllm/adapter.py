@@ -94,6 +94,8 @@ class Adapter:
         told = {n: v for n, v in asdict(self.config).items() if n not in later or v != later[n]}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         for name, tensor in sorted(self.fusion.state_dict().items()):
+            if name == "center" and not bool(tensor.any()):
+                continue
             digest.update(name.encode())
             digest.update(tensor.contiguous().numpy().tobytes())
         for name, tensor in sorted(self.match.state_dict().items() if self.match is not None else ()):
@@ -185,7 +187,8 @@ def load(folder: Path, *, lm_fingerprint: str, encoders: Mapping[str, str]) -> A
     sizes = json.loads((folder / "fusion" / "config.json").read_text())
     fusion = build(FusionConfig.of_dict(sizes))
     if config.fusion_trained:
-        fusion.load_state_dict(load_file(folder / "fusion" / "model.safetensors"), strict=True)
+        # A fusion that was trained before soft tokens had a center has none.
+        fusion.load_state_dict({"center": fusion.center} | load_file(folder / "fusion" / "model.safetensors"), strict=True)
     if config.lora and not (folder / "adapter" / "adapter_model.safetensors").is_file():
         raise AdapterError(f"{folder}/adapter has no adapter_model.safetensors", expected="the LoRA that mmllm.json names")
     return Adapter(config, fusion, folder, _factors(folder / FACTORS), _match(folder / MATCH, fusion.config))

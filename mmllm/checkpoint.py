@@ -15,8 +15,9 @@ from mmllm.errors import MmllmError
 
 
 def trained(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that learn, by name."""
-    return {n: p for n, p in model.named_parameters() if p.requires_grad}
+    """The parameters that learn, by name, and the center of the fusion, which follows them."""
+    centers = {n: b for n, b in model.named_buffers() if n.split(".")[-1] == "center"}
+    return {n: p for n, p in model.named_parameters() if p.requires_grad} | centers
 
 
 def write(folder: Path, recipe: object, model: nn.Module, optimizer: Any, step: int) -> None:

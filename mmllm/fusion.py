@@ -48,11 +48,13 @@ class FusionConfig:
 
 @dataclass(frozen=True)
 class Fused:
-    """pooled: [B, D], unit length; soft: [B, K, H]; shares: [B, M], attention of the pooled vector, rows sum to 1."""
+    """pooled: [B, D], unit length; soft: [B, K, H]; shares: [B, M], attention of the pooled vector, rows sum to 1; raw: [B, K, H], soft tokens
+    before the center was taken off."""
 
     pooled: Tensor
     soft: Tensor
     shares: Tensor
+    raw: Tensor
 
 
 def masked_mean(anchors: Tensor, mask: Tensor) -> Tensor:
@@ -79,6 +81,8 @@ class AttentionFusion(nn.Module):
         self.to_pooled = nn.Linear(d, d)
         self.to_soft = nn.Linear(d, config.lm_width)
         self.gate = nn.Parameter(torch.zeros(()))
+        self.center: Tensor
+        self.register_buffer("center", torch.zeros(config.soft_tokens, config.lm_width))
 
     def forward(self, features: Mapping[str, Tensor] | Sequence[Tensor], anchors: Tensor, mask: Tensor) -> Fused:
         """Fuse one batch.
@@ -102,10 +106,17 @@ class AttentionFusion(nn.Module):
         attended, attention = self.attend(stacked, mask | ~mask.any(dim=1, keepdim=True))
         gate = torch.tanh(self.gate)
         pooled = F.normalize(masked_mean(anchors, anchored) + gate * self.to_pooled(attended[:, 0]), dim=-1)
-        soft = F.normalize(self.to_soft(attended[:, 1:]), dim=-1) * self.config.soft_norm
+        raw = self.to_soft(attended[:, 1:])
+        soft = F.normalize(raw - self.center, dim=-1) * self.config.soft_norm
         uniform = anchored.to(anchors.dtype) / anchored.sum(dim=1, keepdim=True).clamp(min=1)
         shares = (1 - gate.abs()) * uniform + gate.abs() * attention[:, 0]
-        return Fused(pooled=pooled, soft=soft, shares=shares)
+        return Fused(pooled=pooled, soft=soft, shares=shares, raw=raw)
+
+    @torch.no_grad()
+    def recenter(self, raw: Tensor, share: float) -> None:
+        """Move the center by a share towards the mean of `raw` [B, K, H]. What all items have in common is taken off their soft tokens:
+        without that it was nine tenths of their length, and a language model that is to tell items apart saw one item."""
+        self.center.lerp_(raw.mean(0).to(self.center), share)
 
     def attend(self, stacked: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens [B, M, D] of which `visible` [B, M] count -> K + 1 vectors [B, K + 1, D] and what each looked at [B, K + 1, M]."""

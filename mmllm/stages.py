@@ -146,6 +146,7 @@ def match_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
             for group in optimizer.param_groups:
                 group["lr"] = options.rate * rate(step, options.epochs * per_epoch, recipe.warmup)
+            model.recenter()
             table = model.catalog(generator, recipe.modality_dropout, batch[0].fold)
             loss = next_loss(model.match, table, padded(batch), setup.popularity, options)
             optimizer.zero_grad()

@@ -102,7 +102,10 @@ def fresh(recipe: Recipe, store: Store, items: ItemFeatures, *, factors: bool) -
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             match = Match(recipe.soft_tokens, lm.width, recipe.match.width)
-    return RankModel(lm, fusion, items, form=recipe.form, match=match, retriever=recipe.retriever)
+    model = RankModel(lm, fusion, items, form=recipe.form, match=match, retriever=recipe.retriever)
+    if recipe.form != "text":
+        model.recenter(1.0)
+    return model
 
 
 def run(
