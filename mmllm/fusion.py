@@ -113,10 +113,10 @@ class AttentionFusion(nn.Module):
         return Fused(pooled=pooled, soft=soft, shares=shares, raw=raw)
 
     @torch.no_grad()
-    def recenter(self, raw: Tensor, share: float) -> None:
-        """Move the center by a share towards the mean of `raw` [B, K, H]. What all items have in common is taken off their soft tokens:
-        without that it was nine tenths of their length, and a language model that is to tell items apart saw one item."""
-        self.center.lerp_(raw.mean(0).to(self.center), share)
+    def recenter(self, raw: Tensor) -> None:
+        """Take the mean of `raw` [B, K, H] off all soft tokens from now on. What all items have in common says nothing of any; it was nine
+        tenths of their length, and a language model that is to tell items apart saw one item."""
+        self.center.copy_(raw.mean(0))
 
     def attend(self, stacked: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens [B, M, D] of which `visible` [B, M] count -> K + 1 vectors [B, K + 1, D] and what each looked at [B, K + 1, M]."""

@@ -22,8 +22,6 @@ from mmllm.rerank import describe, soft_prefix, soft_segment, text_prefix, text_
 from mmllm.store import Store
 from mmllm.types import MODALITIES
 
-CENTER_SHARE = 0.1
-"""How far a step of the match stage moves the center of the soft tokens."""
 NEVER_LIKED = "something like what was liked before"
 
 
@@ -137,11 +135,11 @@ class RankModel(nn.Module):
         return self.fusion(values, self.items.anchor[rows].to(device), mask.to(device)).soft
 
     @torch.no_grad()
-    def recenter(self, share: float = CENTER_SHARE) -> None:
-        """Move the center of the soft tokens by a share towards the mean of the whole catalog."""
+    def recenter(self) -> None:
+        """The center of the soft tokens is the mean of the whole catalog, as the fusion is now: after every step that changes it."""
         device, items = self.fusion.absent.device, self.items
         values = {m: v.to(device) for m, v in items.values.items()}
-        self.fusion.recenter(self.fusion(values, items.anchor.to(device), items.mask.to(device)).raw, share)
+        self.fusion.recenter(self.fusion(values, items.anchor.to(device), items.mask.to(device)).raw)
 
     def catalog(self, generator: torch.Generator | None = None, dropout: float = 0.0, fold: int = -1) -> Tensor:
         """Soft tokens [I, K, H] of all items."""

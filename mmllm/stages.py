@@ -109,6 +109,7 @@ def align_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop
         task.total(losses).backward()
         nn.utils.clip_grad_norm_(parameters(task), 1.0)
         optimizer.step()
+        model.recenter()
         told = {name: round(float(loss.detach()), 5) for name, loss in losses.items()}
         progress("align (" + ", ".join(f"{n} {v:.2f}" for n, v in told.items()) + ")", step + 1, options.steps)
         stopping = stop_after is not None and step + 1 - began >= stop_after and step + 1 < options.steps
@@ -146,13 +147,13 @@ def match_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
             for group in optimizer.param_groups:
                 group["lr"] = options.rate * rate(step, options.epochs * per_epoch, recipe.warmup)
-            model.recenter()
             table = model.catalog(generator, recipe.modality_dropout, batch[0].fold)
             loss = next_loss(model.match, table, padded(batch), setup.popularity, options)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters(learned), 1.0)
             optimizer.step()
+            model.recenter()
             losses.append(float(loss.detach()))
             progress(f"match (loss {np.mean(losses):.3f})", step + 1, options.epochs * per_epoch)
         if main:
@@ -196,6 +197,8 @@ def rank_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress, st
         accelerator.backward(loss)
         accelerator.clip_grad_norm_([*lora, *fusion, model.retriever], 1.0)
         optimizer.step()
+        if model.form != "text":
+            model.recenter()
         step += 1
         seen.append(float(loss.detach()))
         progress(f"train (loss {np.mean(seen[-50:]):.3f})", step, until)

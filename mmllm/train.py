@@ -104,7 +104,7 @@ def fresh(recipe: Recipe, store: Store, items: ItemFeatures, *, factors: bool) -
             match = Match(recipe.soft_tokens, lm.width, recipe.match.width)
     model = RankModel(lm, fusion, items, form=recipe.form, match=match, retriever=recipe.retriever)
     if recipe.form != "text":
-        model.recenter(1.0)
+        model.recenter()
     return model
 
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from mmllm import adapter as adapters
 from mmllm.errors import AdapterError
@@ -142,3 +143,30 @@ def test_adapter_round_trip_and_refusal(tmp_path):
             assert word in str(error)
         else:
             raise AssertionError("a mismatch was accepted")
+
+
+def test_centred_soft_tokens_have_nothing_in_common():
+    module = opened()
+    features, anchors, mask = batch(4)
+    before = module(features, anchors, mask)
+    module.recenter(before.raw)
+    after = module(features, anchors, mask)
+    common = [f.soft.mean(0).norm(dim=-1).max() / CONFIG.soft_norm for f in (before, after)]
+    assert common[1] < 0.5 * common[0]
+    assert torch.equal(before.raw, after.raw) and torch.equal(before.pooled, after.pooled)
+    assert torch.allclose(after.soft.norm(dim=-1), torch.full((4, 3), CONFIG.soft_norm), atol=1e-5)
+
+
+def test_a_center_is_kept_and_an_adapter_from_before_has_none(tmp_path):
+    made = adapters.untrained(CONFIG, lm="a", lm_fingerprint="f", encoders={})
+    plain = made.fingerprint
+    features, anchors, mask = batch(4)
+    made.fusion.recenter(made.fusion(features, anchors, mask).raw)
+    assert made.fingerprint != plain
+    adapters.save(made, tmp_path / "a")
+    again = adapters.load(tmp_path / "a", lm_fingerprint="f", encoders={})
+    assert torch.equal(again.fusion.center, made.fusion.center) and again.fingerprint == made.fingerprint
+    file = tmp_path / "a" / "fusion" / "model.safetensors"
+    save_file({k: v for k, v in load_file(file).items() if k != "center"}, file)
+    older = adapters.load(tmp_path / "a", lm_fingerprint="f", encoders={})
+    assert not older.fusion.center.any() and older.fingerprint == plain, "an index over it stays what it was"
