@@ -70,7 +70,7 @@ def rank(
         draws = shuffled(kept[base].scores_test, made.test, depth=depth)
         measured = mean_of([measure(scores, made.test, counts) for scores in draws])
         row = {"base": base, "depth": depth, "seconds": round(time.monotonic() - started, 1), **summary(measured, made.test)}
-        record.keep(result, out, f"{base}, first {depth} shuffled", row, measured.values["ndcg@10"])
+        record.keep(result, out, f"{base} first {depth} shuffled", row, measured.values["ndcg@10"])
     for name, folder in given.items():
         assert store is not None
         untrained = folder in ("zero-shot", "zero-shot-anonymised")
@@ -187,7 +187,7 @@ def dialogues(
     base = found["ease+popularity+bm25"]
     if adapter:
         draws = [measure(scores, asked.cases, counts) for scores in shuffled(base.test, asked.cases, depth=depth)]
-        keep(f"ease+popularity+bm25, first {depth} shuffled", mean_of(draws), {"depth": depth})
+        keep(f"ease+popularity+bm25 first {depth} shuffled", mean_of(draws), {"depth": depth})
     for name, folder in (a.split("=", 1) for a in adapter or []):
         reader = Trained(Path(folder), store, ids)
         requests = tuple([redial.request_of(said) for said in a.said] for a in (tuning, asked)) if reader.talks else None
