@@ -9,7 +9,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
 .PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-page bench-encode eval-encoders eval clean general
-.PHONY: eval-ml100k train-general train-words eval-general movies train-movies eval-movies eval-simulator
+.PHONY: eval-ml100k train-general train-words eval-general movies train-movies eval-movies eval-twins eval-simulator
 
 setup: $(VENV)/.installed
 
@@ -123,7 +123,15 @@ eval-movies: movies $(patsubst %,index/movies_%/mmllm.json,leave-last-out tempor
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time --out eval/results/movielens_small_global-time.json $(MOVIES) --adapter movies=adapters/movies
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split leave-last-out --out eval/results/movielens_small_leave-last-out.json $(MOVIES) --adapter movies=index/movies_leave-last-out
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user.json $(MOVIES) --adapter movies=index/movies_temporal-user
-	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 541 --no-readouts --out eval/results/movies_ablation.json
+
+# What the features are worth to the match, by twins and by taking them away; a few minutes of training each.
+TWINS := attention mean concat gated content text noise
+index/twin_%/mmllm.json: eval/recipes/temporal-user_match/%.toml | movies
+	$(BIN)/mmllm train $< -o $(@D)
+
+eval-twins: movies $(TWINS:%=index/twin_%/mmllm.json)
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user_match.json $(MOVIES) $(foreach t,$(TWINS),--adapter '$(t) centred=index/twin_$(t)')
+	$(BIN)/python -m eval ablate catalogs/movies index/twin_attention --index index/movies --split temporal-user --base slist --cases 541 --no-readouts --out eval/results/movies_ablation.json
 
 # 200 simulated users, each after one film that he never names, talk to the conversation and to the same retriever without a memory.
 eval-simulator: movies
