@@ -22,6 +22,7 @@ from mmllm.rerank import describe, soft_prefix, soft_segment, text_prefix, text_
 from mmllm.store import Store
 from mmllm.types import MODALITIES
 
+CENTER_ITEMS = 2000
 NEVER_LIKED = "something like what was liked before"
 
 
@@ -136,10 +137,14 @@ class RankModel(nn.Module):
 
     @torch.no_grad()
     def recenter(self) -> None:
-        """The center of the soft tokens is the mean of the whole catalog, as the fusion is now: after every step that changes it."""
+        """The center of the soft tokens is the mean of the catalog, as the fusion is now: after every step that changes it.
+
+        Of a large catalog CENTER_ITEMS items or fewer are asked, evenly spaced, so that a step does not grow with it.
+        """
         device, items = self.fusion.absent.device, self.items
-        values = {m: v.to(device) for m, v in items.values.items()}
-        self.fusion.recenter(self.fusion(values, items.anchor.to(device), items.mask.to(device)).raw)
+        rows = torch.arange(0, len(items.titles), -(-len(items.titles) // CENTER_ITEMS))
+        values = {m: v[rows].to(device) for m, v in items.values.items()}
+        self.fusion.recenter(self.fusion(values, items.anchor[rows].to(device), items.mask[rows].to(device)).raw)
 
     def catalog(self, generator: torch.Generator | None = None, dropout: float = 0.0, fold: int = -1) -> Tensor:
         """Soft tokens [I, K, H] of all items."""
