@@ -20,9 +20,9 @@ from mmllm import prompting, settings
 from mmllm.data import RankList
 from mmllm.fusion import FusionConfig, build
 from mmllm.lm import LanguageModel
+from mmllm.packed import list_loss
 from mmllm.rank_model import ItemFeatures, RankModel
 from mmllm.rerank import describe
-from mmllm.stages import list_loss
 from mmllm.store import Store
 from mmllm.types import MODALITIES
 

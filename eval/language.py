@@ -116,7 +116,7 @@ class Trained:
         self.recipe, self.found = recipe, json.loads((folder / "metrics.json").read_text())
         self.items = ItemFeatures.of(store, ids, self.adapter.factors).only(recipe.inputs).noised(recipe.noise)
         config = self.adapter.config
-        self.form, self.readouts, self.share = config.form, recipe.steps > 0, config.readout
+        self.form, self.readouts, self.share = config.form, recipe.reads, config.readout
         self.model = RankModel(lm, self.adapter.fusion, self.items, form=config.form, match=self.adapter.match).eval()
 
     def check(self, split: Split) -> None:

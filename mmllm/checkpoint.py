@@ -53,10 +53,10 @@ def restore(folder: Path, recipe: object, model: nn.Module, optimizer: Any = Non
     if row["recipe"] != repr(recipe):
         raise MmllmError(f"{folder} belongs to another recipe", do="delete it to start anew, or train into another folder")
     tensors = load_file(folder / "state.safetensors")
-    own = trained(model)
-    with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(tensors[f"model.{name}"])
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    with torch.no_grad():  # what it does not hold was not learned in its stage
+        for name in (n for n in tensors if n.startswith("model.")):
+            own[name.removeprefix("model.")].copy_(tensors[name])
     if optimizer is None:
         return int(row["step"])
     state: dict[int, dict[str, Tensor]] = {}

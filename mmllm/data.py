@@ -1,8 +1,9 @@
 """Training examples for ranking: lists of candidates with gains, made from interactions; the n-th is the same on every machine.
 
-A list asks what a user liked next. Its candidates, positives as well as negatives, are what collaborative filtering retrieves for his history
-with models that never saw him (his fold is left out), so that training meets the same lists as serving does. With positives that were not
-retrieved among negatives that were, a model would learn to tell one from the other, by which nothing is ranked that was retrieved.
+A list to be taught by asks what the retriever's scores are (`RankLists.taught`), which says something of every candidate. A list to rank asks
+what a user liked next. Its candidates, positives as well as negatives, are what collaborative filtering retrieves for his history with models
+that never saw him (his fold is left out), so that training meets the same lists as serving does. With positives that were not retrieved among
+negatives that were, a model would learn to tell one from the other, by which nothing is ranked that was retrieved.
 """
 
 from __future__ import annotations
@@ -35,6 +36,23 @@ class RankList:
     retriever: np.ndarray
     request: str = ""
     fold: int = -1
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """`[distill]` of a recipe: the language model learns to score as the retriever does. steps: 0 leaves the stage out; batch: lists of a step.
+
+    A list has `candidates` of the first `lists.depth` retrieved; of a share `wide` of the lists half are drawn from the whole catalog instead,
+    what is liked more often more often.
+    """
+
+    steps: int = 0
+    batch: int = 8
+    candidates: int = 40
+    wide: float = 0.5
+    lora_rate: float = 2e-3
+    fusion_rate: float = 0.0
+    """0 leaves the fusion as the match stage made it."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +146,24 @@ class RankLists:
         raise MmllmError(
             f"of {TRIES} histories none has a later like among the first {s.depth} retrieved", do="raise `depth` in [lists]"
         )
+
+    def taught(self, n: int, settings: DistillSettings) -> RankList:
+        """The n-th list to learn the retriever's scores from, which are its z-scores; nothing is asked of what was liked later, gains are 0."""
+        rng = np.random.default_rng([self.settings.seed, n, 3])
+        user = int(rng.choice(self.users, p=self._share))
+        sequence = self.sequences[user]
+        at = int(rng.integers(self.settings.least, len(sequence)))
+        scores = self._models[self.fold[user]].scores([sequence[:at]])[0].astype(np.float64)
+        unseen = np.setdiff1d(np.arange(len(scores)), sequence[:at])
+        top = unseen[np.argsort(-scores[unseen], kind="stable")[: self.settings.depth]]
+        wide = settings.candidates // 2 if rng.random() < settings.wide else 0
+        chance = np.sqrt(self.learned.counts[unseen] + 1.0)
+        far = rng.choice(unseen, size=min(wide, len(unseen)), replace=False, p=chance / chance.sum())
+        near = rng.choice(top, size=min(settings.candidates - wide, len(top)), replace=False)
+        candidates = rng.permutation(np.union1d(near, far))
+        z = zscore(scores[candidates]).astype(np.float32)
+        history = sequence[max(0, at - self.settings.history) : at]
+        return RankList(history, candidates, np.zeros(len(candidates), dtype=np.float32), z, fold=int(self.fold[user]))
 
 
 def sample(

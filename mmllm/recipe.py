@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmllm import settings, splits
-from mmllm.data import ListSettings
+from mmllm.data import DistillSettings, ListSettings
 from mmllm.errors import MmllmError
 from mmllm.fusion import KINDS
 from mmllm.match import MatchSettings
@@ -24,7 +24,8 @@ class Recipe:
     With `index`, it learns from the interactions of that index's catalog, and `splits` name what must never be learned
     (`mmllm.splits`). With `indexes`, it learns from requests made from the items of these, and is validated on made requests.
     inputs: what the fusion reads, of text, image, audio, collaborative. noise: of those, which are replaced by noise of the same moments, to
-    ask whether they matter. A stage is left out where its count is 0: `align.steps`, `match.epochs`, `steps`.
+    ask whether they matter. A stage is left out where its count is 0: `align.steps`, `match.epochs`,
+    `distill.steps`, `steps`.
     With `dialogues.file` a share of the packed lists is made of what people said there, its training part alone (`mmllm.redial`).
     `explain.steps` makes an adapter for words instead (`mmllm.words_stage`), from the items of `indexes`.
     """
@@ -69,9 +70,15 @@ class Recipe:
     fluency: float = 0.0
     """Weight of saying items' titles from their soft tokens while ranking is learned."""
     match: MatchSettings = field(default_factory=MatchSettings)
+    distill: DistillSettings = field(default_factory=DistillSettings)
     dialogues: TalkSettings = field(default_factory=TalkSettings)
     align: AlignSettings = field(default_factory=AlignSettings)
     explain: ExplainSettings = field(default_factory=ExplainSettings)
+
+    @property
+    def reads(self) -> bool:
+        """The language model's readouts are trained."""
+        return bool(self.steps or self.distill.steps)
 
     @classmethod
     def read(cls, file: Path) -> Recipe:
@@ -83,6 +90,7 @@ class Recipe:
         tables = {
             "lists": ListSettings,
             "match": MatchSettings,
+            "distill": DistillSettings,
             "dialogues": TalkSettings,
             "align": AlignSettings,
             "explain": ExplainSettings,
@@ -106,8 +114,11 @@ class Recipe:
         if recipe.fusion not in KINDS:
             raise MmllmError(f"{file}: fusion {recipe.fusion!r}", expected=", ".join(KINDS))
         forms = ("text", "soft", "soft+title")
-        if recipe.indexes and recipe.match.epochs:
-            raise MmllmError(f"{file}: [match] with 'indexes'", expected="an 'index' with interactions", do="leave the stage out")
+        for stage, count in (("match", recipe.match.epochs), ("distill", recipe.distill.steps)):
+            if recipe.indexes and count:
+                raise MmllmError(
+                    f"{file}: [{stage}] with 'indexes'", expected="an 'index' with interactions", do="leave the stage out"
+                )
         if recipe.dialogues.file and not (recipe.index and recipe.steps):
             raise MmllmError(
                 f"{file}: [dialogues] without 'index' or steps",
@@ -115,11 +126,17 @@ class Recipe:
             )
         if recipe.indexes and recipe.refit:
             raise MmllmError(f"{file}: refit with 'indexes'", expected="an 'index' with interactions", do="leave it out")
-        if recipe.explain.steps and (recipe.index or recipe.steps or recipe.align.steps or recipe.match.epochs):
+        if recipe.explain.steps and (recipe.index or recipe.reads or recipe.align.steps or recipe.match.epochs):
             raise MmllmError(
                 f"{file}: [explain] beside another stage or with 'index'",
                 expected="'indexes', steps = 0",
                 do="train two adapters",
+            )
+        if recipe.distill.steps and not (recipe.lora_rank or recipe.distill.fusion_rate):
+            raise MmllmError(
+                f"{file}: [distill] with lora_rank = 0 and fusion_rate = 0",
+                expected="something to learn",
+                do="give a fusion_rate",
             )
         for stage, count in (("align", recipe.align.steps), ("match", recipe.match.epochs)):
             if recipe.form == "text" and count:

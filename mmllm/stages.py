@@ -1,4 +1,5 @@
-"""The stages of a training run: align (soft tokens speak to the frozen LM), match (the next like), rank (packed lists).
+"""What the stages of a training run share, and those that need no packed lists: align (soft tokens speak to the frozen LM) and match (the
+next like). Those of packed lists are in `mmllm.packed`.
 
 Each goes on from its own checkpoint and is left out where its recipe says 0. What is random is drawn from (seed, step).
 """
@@ -7,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,25 +22,14 @@ from mmllm.adapter import Factors
 from mmllm.blending import choose
 from mmllm.data import Lists, RankList
 from mmllm.match import Window, batches, next_loss, padded, parameters
-from mmllm.objectives import AlignTask, describe_loss
+from mmllm.objectives import AlignTask
 from mmllm.rank_model import Case, RankModel, score_parts
 from mmllm.recipe import Recipe
 from mmllm.store import Store
 from mmllm.types import Progress
 
 Track = Callable[[Mapping[str, float], int], None]
-RETRIEVER_RATE = 0.02
-ALIGN, MATCH, RANK, BEST = ".align", ".match", ".checkpoint", ".best"
-
-
-def list_loss(scores: Sequence[Tensor], lists: Sequence[RankList], *, retriever: Tensor | float, alone: float) -> Tensor:
-    """Mean over lists of the softmax cross-entropy of scores + retriever z, and `alone` times that of the scores."""
-    losses = []
-    for found, one in zip(scores, lists, strict=True):
-        gains = torch.from_numpy(one.gains).to(found.device)
-        z = torch.from_numpy(one.retriever).to(found.device)
-        losses.append(-(gains * (found + retriever * z).log_softmax(-1)).sum() - alone * (gains * found.log_softmax(-1)).sum())
-    return torch.stack(losses).mean()
+ALIGN, MATCH, DISTILL, RANK, BEST = ".align", ".match", ".distill", ".checkpoint", ".best"
 
 
 def rate(step: int, steps: int, warmup: float) -> float:
@@ -55,6 +44,7 @@ class Setup:
 
     windows: pieces of histories for the match stage, and popularity [I] beside them; none of both for requests.
     about: what metrics.json says of the data.
+    taught: n -> the n-th list for the distill stage, None where the recipe has none.
     until: the step at which the rank stage ends, 0 for all of the recipe's. Without validation cases the last step is the best.
     track: where what is measured goes beside the log, as ("STAGE/NAME" -> number, step).
     """
@@ -67,12 +57,13 @@ class Setup:
     factors: Factors | None = None
     windows: tuple[Window, ...] = ()
     popularity: Tensor | None = None
+    taught: Callable[[int], RankList] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     until: int = 0
     track: Track = lambda values, step: None
 
 
-def _note(setup: Setup, log: Path, stage: str, row: Mapping[str, Any]) -> None:
+def note(setup: Setup, log: Path, stage: str, row: Mapping[str, Any]) -> None:
     """One line of the log, and the same to the trackers."""
     with log.open("a") as lines:
         lines.write(json.dumps(row) + "\n")
@@ -114,7 +105,7 @@ def align_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop
         progress("align (" + ", ".join(f"{n} {v:.2f}" for n, v in told.items()) + ")", step + 1, options.steps)
         stopping = stop_after is not None and step + 1 - began >= stop_after and step + 1 < options.steps
         if main:
-            _note(setup, log, "align", {"step": step + 1, **told})
+            note(setup, log, "align", {"step": step + 1, **told})
             if stopping or (step + 1) % recipe.validate_every == 0 or step + 1 == options.steps:
                 checkpoint.write(out / ALIGN, recipe, task, optimizer, step + 1)
         if stopping:
@@ -159,94 +150,11 @@ def match_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop
         if main:
             row = {"step": at + 1, "loss": round(float(np.mean(losses)), 5)}
             row |= validate(model, setup.validation, readouts=False) if setup.validation else {}
-            _note(setup, log, "match", row)
+            note(setup, log, "match", row)
             checkpoint.write(out / MATCH, recipe, learned, optimizer, at + 1)
         if stop_after is not None and taken >= stop_after and at + 1 < options.epochs:
             return at + 1
     return None
-
-
-def rank_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress, stop_after: int | None) -> bool:
-    """LoRA and fusion learn to rank packed lists, with the match beside them as a second task. False if stopped before the end."""
-    recipe, model = setup.recipe, setup.model
-    fusion = parameters(model.fusion, *([model.match] if model.match is not None else []))
-    lora = parameters(model.lm_module)
-    groups = [{"params": fusion, "lr": recipe.fusion_rate, "weight_decay": recipe.weight_decay}]
-    # The retriever's part is one number that has to be right first: while it is too large, the LM learns to take some of it away.
-    groups += [{"params": [model.retriever], "lr": RETRIEVER_RATE, "weight_decay": 0.0}]
-    groups += [{"params": lora, "lr": recipe.lora_rate, "weight_decay": 0.0}] if lora else []
-    optimizer = torch.optim.AdamW(groups)
-    step = checkpoint.restore(out / RANK, recipe, model, optimizer)
-    task = Task(model, setup)
-    wrapped, optimizer = accelerator.prepare(task, optimizer)
-    world, index = accelerator.num_processes, accelerator.process_index
-    log = out / "metrics.jsonl"
-    checkpoint.cut(log, step)
-    started, seen, began = time.monotonic(), [], step
-    until = setup.until or recipe.steps
-    model.train()
-    while step < until:
-        first = (step * world + index) * recipe.batch
-        batch = [setup.lists.make(n) for n in range(first, first + recipe.batch)]
-        torch.manual_seed(recipe.seed * 1_000_003 + step)
-        share = rate(step, recipe.steps, recipe.warmup)
-        for group, top in zip(optimizer.param_groups, (recipe.fusion_rate, RETRIEVER_RATE, recipe.lora_rate), strict=False):
-            group["lr"] = top * share
-        loss = wrapped(batch, step * world + index)
-        optimizer.zero_grad()
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_([*lora, *fusion, model.retriever], 1.0)
-        optimizer.step()
-        if model.form != "text":
-            model.recenter()
-        step += 1
-        seen.append(float(loss.detach()))
-        progress(f"train (loss {np.mean(seen[-50:]):.3f})", step, until)
-        last = step == until
-        if accelerator.is_main_process and (step % recipe.validate_every == 0 or last):
-            row: dict[str, Any] = {"step": step, "loss": round(float(np.mean(seen)), 5)}
-            row |= {"seconds": round(time.monotonic() - started, 1), "retriever_part": round(float(model.retriever.detach()), 3)}
-            seen = []
-            if setup.validation:
-                row |= validate(model, _some(setup.validation, recipe.validation_cases, recipe.seed))
-                if row["greedy"] > max((r["greedy"] for r in _rows(log)), default=-1.0):
-                    checkpoint.write(out / BEST, recipe, model, optimizer, step)
-            _note(setup, log, "rank", row)
-            checkpoint.write(out / RANK, recipe, model, optimizer, step)
-            _plot(log, out / "loss.png")
-        if stop_after is not None and step - began >= stop_after and not last:
-            if accelerator.is_main_process:
-                checkpoint.write(out / RANK, recipe, model, optimizer, step)
-            return False
-    accelerator.wait_for_everyone()
-    return True
-
-
-class Task(nn.Module):
-    """The losses of a step, inside the module that accelerate wraps, so that several processes join their gradients."""
-
-    def __init__(self, model: RankModel, setup: Setup) -> None:
-        super().__init__()
-        self.model, self.setup = model, setup
-
-    def forward(self, batch: Sequence[RankList], number: int) -> Tensor:
-        """The listwise loss of a batch, and `match.beside` times the next-like loss of one batch of windows."""
-        recipe, model = self.setup.recipe, self.model
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
-        scores = model(batch, generator, recipe.modality_dropout)
-        loss = list_loss(scores, batch, retriever=model.retriever, alone=recipe.alone)
-        options = recipe.match
-        if model.match is not None and options.beside and self.setup.popularity is not None:
-            beside = batches(self.setup.windows, options.batch, np.random.default_rng([recipe.seed, number]))[0]
-            table = model.catalog(generator, recipe.modality_dropout, beside[0].fold)
-            loss = loss + options.beside * next_loss(model.match, table, padded(beside), self.setup.popularity, options)
-        if recipe.fluency and model.form != "text":
-            # What it learned about items must not cost it its language: it still has to say what they are called.
-            rows = torch.from_numpy(np.unique(np.concatenate([one.candidates[:2] for one in batch])))
-            loss = loss + recipe.fluency * describe_loss(
-                model.lm, model.soft(rows), [model.items.titles[r] for r in rows.tolist()]
-            )
-        return loss
 
 
 def validate(model: RankModel, cases: Sequence[Case], *, readouts: bool = True) -> dict[str, Any]:
@@ -255,33 +163,3 @@ def validate(model: RankModel, cases: Sequence[Case], *, readouts: bool = True) 
     parts = score_parts(model, cases, readouts=readouts)
     model.train()
     return choose(cases, parts)
-
-
-def _some(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
-    chosen = np.random.default_rng(seed).permutation(len(cases))[:count]
-    return [cases[n] for n in chosen]
-
-
-def _plot(log: Path, file: Path) -> None:
-    """Loss and validation over steps."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib.figure import Figure
-
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    loss, score = figure.subplots(1, 2)
-    steps = [r["step"] for r in rows]
-    loss.plot(steps, [r["loss"] for r in rows])
-    loss.set(title="training loss", xlabel="step")
-    for name in (n for n in ("retriever", "lm", "greedy") if n in rows[0]):
-        score.plot(steps, [r[name] for r in rows], label=name)
-    score.set(title="validation nDCG@10", xlabel="step")
-    if score.lines:
-        score.legend()
-    figure.savefig(file)
-
-
-def _rows(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []

@@ -1,6 +1,7 @@
-"""`mmllm train RECIPE` and `accelerate launch -m mmllm.train RECIPE`: prepare, run the stages (`mmllm.stages`), write the adapter.
+"""`mmllm train RECIPE` and `accelerate launch -m mmllm.train RECIPE`: prepare, run the stages, write the adapter.
 
-Frozen features are computed once (they lie in the index). The match stage does without the language model. A step of the rank stage fuses
+Frozen features are computed once (they lie in the index). The match stage (`mmllm.stages`) does without the language model. The distill stage
+(`mmllm.packed`) brings the LM to score as the retriever does, the rank stage beyond it. A step of the rank stage fuses
 the items of its lists, packs every list behind its shared prefix, and takes logits at the readouts only. Its loss is the listwise softmax
 (Cao et al. 2007, ListNet) of the LM's score added to the retriever's z-score, so that the LM learns what retrieval does not know, and of the
 LM's score alone, which keeps it able to rank by itself.
@@ -15,6 +16,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,10 @@ from mmllm.errors import MmllmError
 from mmllm.fusion import FusionConfig, build
 from mmllm.lm import LanguageModel
 from mmllm.match import Match, popularity, windows
+from mmllm.packed import distill_stage, rank_stage
 from mmllm.rank_model import Case, ItemFeatures, RankModel, retrieved
 from mmllm.recipe import Recipe
-from mmllm.stages import ALIGN, BEST, MATCH, RANK, Setup, align_stage, match_stage, rank_stage, validate
+from mmllm.stages import ALIGN, BEST, DISTILL, MATCH, RANK, Setup, align_stage, match_stage, validate
 from mmllm.store import Store
 from mmllm.types import MODALITIES, Progress
 
@@ -77,7 +80,8 @@ def prepare(recipe: Recipe, base: Path, *, refit_until: int | None = None) -> Se
         talk = redial.TalkLists(taught, learned, recipe.dialogues, recipe.lists)
         about |= {"dialogues": len(taught), "dialogue_turns": len(talk)}
         ranked = redial.MixedLists(likes, talk, recipe.dialogues.share, recipe.seed)
-    return Setup(recipe, store, ranked, model, tuple(found), factors, cut, popular, about, refit_until or 0)
+    lessons = partial(likes.taught, settings=recipe.distill) if recipe.distill.steps else None
+    return Setup(recipe, store, ranked, model, tuple(found), factors, cut, popular, lessons, about, refit_until or 0)
 
 
 def fresh(recipe: Recipe, store: Store, items: ItemFeatures, *, factors: bool) -> RankModel:
@@ -201,8 +205,14 @@ def _stages(setup: Setup, out: Path, accelerator: Any, progress: Progress, stop_
         accelerator.wait_for_everyone()
         if left is not None:
             return {"match_epoch": left}
-    if recipe.steps and not rank_stage(setup, out, accelerator, progress, stop_after):
-        return {"step": json.loads((out / RANK / "step.json").read_text())["step"]}
+    if recipe.distill.steps:
+        left = distill_stage(setup, out, accelerator, progress, stop_after)
+        if left is not None:
+            return {"distill_step": left}
+    if recipe.steps:
+        left = rank_stage(setup, out, accelerator, progress, stop_after)
+        if left is not None:
+            return {"step": left}
     return {}
 
 
@@ -210,7 +220,7 @@ def _choose(setup: Setup, out: Path) -> dict[str, Any]:
     """Take the best step's weights; weight and share are chosen on all of the validation."""
     recipe, model = setup.recipe, setup.model
     found: dict[str, Any] = {"step": checkpoint.restore(out / BEST, recipe, model) if recipe.steps else 0}
-    found |= validate(model, setup.validation, readouts=recipe.steps > 0)
+    found |= validate(model, setup.validation, readouts=recipe.reads)
     return found | {"validation_cases": len(setup.validation)}
 
 
@@ -229,13 +239,13 @@ def _finish(setup: Setup, out: Path, file: Path, chosen: Mapping[str, Any]) -> d
         reads=("words",) if recipe.indexes else ("liked",),
         fusion_trained=form != "text",
     )
-    lora = model.lm_module if recipe.lora_rank and recipe.steps else None
+    lora = model.lm_module if recipe.lora_rank and recipe.reads else None
     adapters.save(Adapter(config, model.fusion.eval(), None, setup.factors, model.match), out, lora_from=lora)
     if file.resolve() != (out / "recipe.toml").resolve():
         shutil.copyfile(file, out / "recipe.toml")
     final = {**chosen, **setup.about}
     (out / "metrics.json").write_text(json.dumps(final, indent=1))
-    for name in (ALIGN, MATCH, RANK, BEST, REFIT):
+    for name in (ALIGN, MATCH, DISTILL, RANK, BEST, REFIT):
         shutil.rmtree(out / name, ignore_errors=True)
     (out / CHOSEN).unlink(missing_ok=True)
     return final

@@ -83,6 +83,7 @@ ORDER = [
     "requests",
     "chatter",
     "stages",
+    "packed",
     "words_stage",
     "train",
     "train_clip",

@@ -7,8 +7,9 @@ import pytest
 
 from mmllm import interactions, splits
 from mmllm.collaborative import Slist, _closed_form, ease
-from mmllm.data import FOLDS, ListSettings, RankLists, without
+from mmllm.data import FOLDS, DistillSettings, ListSettings, RankLists, without
 from mmllm.errors import CatalogError, MmllmError
+from mmllm.rerank import zscore
 from mmllm.splits import LeakError, check
 
 
@@ -246,3 +247,26 @@ def backwards():
 def test_no_user_to_learn_from_is_an_error():
     with pytest.raises((ValueError, MmllmError), match="no user"):
         RankLists(people().where(np.zeros(len(people()), dtype=bool)), ListSettings())
+
+
+def test_lists_to_be_taught_by_hold_what_a_model_without_the_user_says_of_them():
+    data = splits.leave_last_out(people(users=80)).train
+    lists = RankLists(data, ListSettings(candidates=8, depth=10))
+    near = DistillSettings(candidates=6, wide=0.0)
+    for n in range(40):
+        one, again = lists.taught(n, near), lists.taught(n, near)
+        np.testing.assert_array_equal(one.candidates, again.candidates)
+        assert len(set(one.candidates.tolist())) == 6 and not set(one.history) & set(one.candidates) and not one.gains.any()
+        users = [u for u, s in enumerate(lists.sequences) if set(one.history) <= set(s) and lists.fold[u] == one.fold]
+        whole = [s[: at + 1] for u in users for s in [lists.sequences[u]] for at in range(len(s)) if s[at] == one.history[-1]]
+        scores = [lists._models[one.fold].scores([h])[0] for h in whole]
+        assert any(np.allclose(one.retriever, zscore(s[one.candidates]), atol=1e-5) for s in scores)
+        assert any(set(one.candidates) <= set(np.argsort(-_unseen(s, h))[:10]) for s, h in zip(scores, whole, strict=True))
+    wide = [lists.taught(n, DistillSettings(candidates=6, wide=1.0)) for n in range(200)]
+    assert {int(c) for one in wide for c in one.candidates} == set(range(len(data.items)))
+
+
+def _unseen(scores: np.ndarray, history: np.ndarray) -> np.ndarray:
+    left = scores.copy()
+    left[history] = -np.inf
+    return left

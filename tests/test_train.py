@@ -17,10 +17,11 @@ from mmllm.build import build_index
 from mmllm.data import RankList
 from mmllm.errors import MmllmError
 from mmllm.lm import LanguageModel
+from mmllm.packed import list_loss
 from mmllm.rank_model import Case, ItemFeatures, retrieved, score_parts
 from mmllm.recipe import Recipe
 from mmllm.rerank import Reranker, joined
-from mmllm.stages import list_loss, rate
+from mmllm.stages import rate
 from mmllm.train import prepare, run
 
 RECIPE = """
@@ -119,9 +120,18 @@ def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
 def test_a_resumed_run_is_the_uninterrupted_one(liked, shop_index, tmp_path):
     file = recipe(tmp_path)
     file.write_text(file.read_text() + "[match]\nepochs = 2\nwidth = 8\nbatch = 4\n")
+    file.write_text(file.read_text() + "[distill]\nsteps = 4\nbatch = 2\ncandidates = 5\n")
     run(file, tmp_path / "whole")
-    for stop in (1, 2, 1, None):  # stopped after the match's first epoch, at step 2, which is no validation step, and at 3
-        run(file, tmp_path / "parts", stop_after=stop)
+    left = []
+    for stop in (
+        1,
+        3,
+        2,
+        1,
+        None,
+    ):  # after the match's first epoch, at the distill stage's step 3, at step 2 and 3 of the last stage
+        left.append(run(file, tmp_path / "parts", stop_after=stop))
+    assert [list(x.items())[0] for x in left[:4]] == [("match_epoch", 1), ("distill_step", 3), ("step", 2), ("step", 3)]
     for name in ("fusion/model.safetensors", "adapter/adapter_model.safetensors", "match.safetensors"):
         whole, parts = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
         assert all(torch.allclose(whole[k], parts[k], atol=1e-6) for k in whole)
@@ -158,6 +168,24 @@ def test_training_lowers_the_loss_and_learns_the_taste(liked, shop_index, tmp_pa
     run(file, tmp_path / "adapter")
     rows = [json.loads(line) for line in (tmp_path / "adapter" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.05
+
+
+def test_the_language_model_learns_to_score_as_the_retriever_does(liked, shop_index, tmp_path):
+    """Without a step of ranking; without a rate of its own the fusion stays what the match made it."""
+    file = recipe(tmp_path, "modality_dropout = 0.0\n")
+    less = file.read_text().replace("steps = 6", "steps = 0").replace("validate_every = 3", "validate_every = 20")
+    file.write_text(less + "[match]\nepochs = 1\nwidth = 8\nbatch = 4\n")
+    matched = run(file, tmp_path / "matched")
+    file.write_text(file.read_text() + "[distill]\nsteps = 60\nbatch = 4\ncandidates = 6\nlora_rate = 1e-2\n")
+    found = run(file, tmp_path / "taught")
+    file.write_text(file.read_text() + "fusion_rate = 1e-2\n")
+    run(file, tmp_path / "both")
+    assert "lm" in found and "lm" not in matched and found["step"] == 0
+    rows = [json.loads(line) for line in (tmp_path / "both" / "distill.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 60 and rows[-1]["loss"] < rows[0]["loss"] - 0.1, [r["loss"] for r in rows]
+    one, other = (load_file(tmp_path / n / "fusion" / "model.safetensors") for n in ("matched", "taught"))
+    assert all(torch.equal(one[k], other[k]) for k in one)
+    assert (tmp_path / "taught" / "adapter").is_dir() and not (tmp_path / "matched" / "adapter").exists()
 
 
 def test_without_lora_only_the_fusion_is_trained(liked, shop_index, tmp_path):
@@ -244,6 +272,8 @@ def test_a_bad_recipe_is_named(tmp_path):
         ('name = "x"\nindex = "i"\nindexes = ["j"]', "both of"),
         ('name = "x"\nindexes = ["j"]\nrefit = true', "refit with 'indexes'"),
         ('name = "x"\nindexes = ["j"]\n[match]\nepochs = 2', "with 'indexes'"),
+        ('name = "x"\nindexes = ["j"]\n[distill]\nsteps = 2', "with 'indexes'"),
+        ('name = "x"\nindex = "i"\nlora_rank = 0\n[distill]\nsteps = 2', "something to learn"),
         ('name = "x"\nindex = "i"\n[match]\nsteps = 3', "'steps' is not known"),
         ('name = "x"\nindex = "i"\n[lists]\nlength = 3', "'length' is not known"),
     ):
