@@ -107,10 +107,14 @@ class AttentionFusion(nn.Module):
         gate = torch.tanh(self.gate)
         pooled = F.normalize(masked_mean(anchors, anchored) + gate * self.to_pooled(attended[:, 0]), dim=-1)
         raw = self.to_soft(attended[:, 1:])
-        soft = F.normalize(raw - self.center, dim=-1) * self.config.soft_norm
+        soft = self.scaled(raw, self.center)
         uniform = anchored.to(anchors.dtype) / anchored.sum(dim=1, keepdim=True).clamp(min=1)
         shares = (1 - gate.abs()) * uniform + gate.abs() * attention[:, 0]
         return Fused(pooled=pooled, soft=soft, shares=shares, raw=raw)
+
+    def scaled(self, raw: Tensor, center: Tensor) -> Tensor:
+        """Soft tokens [B, K, H] of `raw` [B, K, H]: less the center [K, H], at the mean norm of the LM's embeddings."""
+        return F.normalize(raw - center, dim=-1) * self.config.soft_norm
 
     @torch.no_grad()
     def recenter(self, raw: Tensor) -> None:

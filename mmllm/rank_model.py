@@ -123,6 +123,9 @@ class RankModel(nn.Module):
 
     def soft(self, rows: Tensor, dropped: Tensor | None = None, fold: int = -1) -> Tensor:
         """Soft tokens [n, K, H] of items; `dropped` [n, inputs] hides some of what is there, a `fold` what its users had a part in."""
+        return self.fusion.scaled(self._raw(rows, dropped, fold), self.fusion.center)
+
+    def _raw(self, rows: Tensor, dropped: Tensor | None, fold: int) -> Tensor:
         mask = self.items.mask[rows]
         own = {m: v[rows] for m, v in self.items.values.items()}
         if fold >= 0 and self.items.held is not None:
@@ -133,7 +136,7 @@ class RankModel(nn.Module):
             mask = torch.where(kept.any(1, keepdim=True), kept, mask)
         device = self.fusion.absent.device
         values = {m: v.to(device) for m, v in own.items()}
-        return self.fusion(values, self.items.anchor[rows].to(device), mask.to(device)).soft
+        return self.fusion(values, self.items.anchor[rows].to(device), mask.to(device)).raw
 
     @torch.no_grad()
     def recenter(self) -> None:
@@ -147,9 +150,14 @@ class RankModel(nn.Module):
         self.fusion.recenter(self.fusion(values, items.anchor[rows].to(device), items.mask[rows].to(device)).raw)
 
     def catalog(self, generator: torch.Generator | None = None, dropout: float = 0.0, fold: int = -1) -> Tensor:
-        """Soft tokens [I, K, H] of all items."""
+        """Soft tokens [I, K, H] of all items, less their own mean.
+
+        It is a part of what is learned through: with a center that stands still meanwhile, all items drift one way together for a gain
+        that the next center takes away, and the loss rises.
+        """
         rows = torch.arange(len(self.items.titles))
-        return self.soft(rows, self._dropped(len(rows), generator, dropout), fold)
+        raw = self._raw(rows, self._dropped(len(rows), generator, dropout), fold)
+        return self.fusion.scaled(raw, raw.mean(0))
 
     def _dropped(self, count: int, generator: torch.Generator | None, dropout: float) -> Tensor | None:
         if generator is None:

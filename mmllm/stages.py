@@ -144,9 +144,9 @@ def match_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop
             loss.backward()
             nn.utils.clip_grad_norm_(parameters(learned), 1.0)
             optimizer.step()
-            model.recenter()
             losses.append(float(loss.detach()))
             progress(f"match (loss {np.mean(losses):.3f})", step + 1, options.epochs * per_epoch)
+        model.recenter()  # not at every step: the catalog of each has its own center
         if main:
             row = {"step": at + 1, "loss": round(float(np.mean(losses)), 5)}
             row |= validate(model, setup.validation, readouts=False) if setup.validation else {}
