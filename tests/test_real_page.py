@@ -15,11 +15,13 @@ from tests.conftest import STAMPS
 
 pytestmark = pytest.mark.real
 MEDIA = STAMPS / "media"
+TWICE = 5.0
+"""Seconds of speaking: the microphone plays its file over and over, from wherever it stands, and a word has to be whole once."""
 
 
 @pytest.fixture(scope="module")
 def visit(stamps_index, stamps, tmp_path_factory):
-    """Visitors whose microphone says "wombat" once, and is silent before and after."""
+    """Visitors whose microphone says "wombat", is silent before and after, and says it again; in less than half of TWICE."""
     try:
         stamps.encoders.whisper.hear(
             load_audio(MEDIA / "animals-marsupials-wombat_voice.ogg")
@@ -28,6 +30,7 @@ def visit(stamps_index, stamps, tmp_path_factory):
         pytest.skip("no weights: run `make stamps`")
     word = soxr.resample(load_audio(MEDIA / "animals-marsupials-wombat_voice.ogg"), settings.SAMPLE_RATE, RATE)
     quiet = np.zeros(RATE // 2, dtype=np.float32)
+    assert len(word) + 3 * len(quiet) <= TWICE / 2 * RATE
     voice = write_voice(tmp_path_factory.mktemp("voice") / "voice.wav", np.concatenate([quiet, word, quiet, quiet]))
     with served(stamps) as address, chromium(voice) as browser, visits(browser, address) as go:
         yield go
@@ -46,7 +49,7 @@ def shown(page):
 
 def test_a_spoken_word_is_heard_answered_and_illustrated(visit):
     page = visit()
-    record(page, 2.5)
+    record(page, TWICE)
     page.locator("textarea").first.press("Enter")
     page.locator(".message.bot", has_text="I heard").wait_for()
     said = reply(page)
@@ -71,7 +74,7 @@ def test_a_picture_is_recognised(visit):
 def test_words_a_picture_and_a_voice_make_one_request(visit):
     page = visit()
     upload(page, MEDIA / "animals-marsupials-koala.png")
-    record(page, 2.5)
+    record(page, TWICE)
     say(page, "an animal like this")
     page.locator(".message.bot", has_text="counted as").wait_for()  # the last of the reply: the LM words a reason before it
     said = reply(page)
