@@ -68,7 +68,7 @@ def rank_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress, st
 
 @dataclass(frozen=True)
 class Phase:
-    """What packed lists are learned from, by which rates, and where it is kept. until: the step it ends at, 0 for all `steps`."""
+    """What packed lists are learned from, by which rates, and where it is kept. until: the step it ends at, None for all `steps`."""
 
     name: str
     folder: str
@@ -77,7 +77,7 @@ class Phase:
     batch: int
     fusion_rate: float
     lora_rate: float
-    until: int = 0
+    until: int | None = None
 
 
 def _packed(
@@ -107,7 +107,12 @@ def _packed(
         log = out / phase.log
         checkpoint.cut(log, step)
         started, seen, began = time.monotonic(), [], step
-        until = phase.until or phase.steps
+        until = phase.steps if phase.until is None else phase.until
+        if ranking and recipe.distill.steps and setup.validation and accelerator.is_main_process and not _rows(log):
+            # What the teacher brought may be the best there is: without a row of its own, worse steps would stand in its place.
+            row: dict[str, Any] = {"step": 0} | validate(model, _some(setup.validation, recipe.validation_cases, recipe.seed))
+            checkpoint.write(out / BEST, recipe, model, optimizer, 0)
+            note(setup, log, phase.name, row)
         model.train()
         while step < until:
             first = (step * world + index) * phase.batch
@@ -128,7 +133,7 @@ def _packed(
             progress(f"{phase.name} (loss {np.mean(seen[-50:]):.3f})", step, until)
             last = step == until
             if accelerator.is_main_process and (step % recipe.validate_every == 0 or last):
-                row: dict[str, Any] = {"step": step, "loss": round(float(np.mean(seen)), 5)}
+                row = {"step": step, "loss": round(float(np.mean(seen)), 5)}
                 row |= {"seconds": round(time.monotonic() - started, 1)}
                 row |= {"retriever_part": round(float(model.retriever.detach()), 3)} if ranking else {}
                 seen = []
@@ -206,9 +211,9 @@ def _plot(log: Path, file: Path) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     loss, score = figure.subplots(1, 2)
     steps = [r["step"] for r in rows]
-    loss.plot(steps, [r["loss"] for r in rows])
+    loss.plot(*zip(*((r["step"], r["loss"]) for r in rows if "loss" in r), strict=True))
     loss.set(title="training loss", xlabel="step")
-    for name in (n for n in ("retriever", "lm", "greedy") if n in rows[0]):
+    for name in (n for n in ("retriever", "lm", "greedy") if n in rows[-1]):
         score.plot(steps, [r[name] for r in rows], label=name)
     score.set(title="validation nDCG@10", xlabel="step")
     if score.lines:

@@ -45,7 +45,7 @@ class Setup:
     windows: pieces of histories for the match stage, and popularity [I] beside them; none of both for requests.
     about: what metrics.json says of the data.
     taught: n -> the n-th list for the distill stage, None where the recipe has none.
-    until: the step at which the rank stage ends, 0 for all of the recipe's. Without validation cases the last step is the best.
+    until: the step at which the rank stage ends, None for all of the recipe's. Without validation cases the last step is the best.
     track: where what is measured goes beside the log, as ("STAGE/NAME" -> number, step).
     """
 
@@ -59,7 +59,7 @@ class Setup:
     popularity: Tensor | None = None
     taught: Callable[[int], RankList] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
-    until: int = 0
+    until: int | None = None
     track: Track = lambda values, step: None
 
 

@@ -81,7 +81,7 @@ def prepare(recipe: Recipe, base: Path, *, refit_until: int | None = None) -> Se
         about |= {"dialogues": len(taught), "dialogue_turns": len(talk)}
         ranked = redial.MixedLists(likes, talk, recipe.dialogues.share, recipe.seed)
     lessons = partial(likes.taught, settings=recipe.distill) if recipe.distill.steps else None
-    return Setup(recipe, store, ranked, model, tuple(found), factors, cut, popular, lessons, about, refit_until or 0)
+    return Setup(recipe, store, ranked, model, tuple(found), factors, cut, popular, lessons, about, refit_until)
 
 
 def fresh(recipe: Recipe, store: Store, items: ItemFeatures, *, factors: bool) -> RankModel:

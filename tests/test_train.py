@@ -188,6 +188,21 @@ def test_the_language_model_learns_to_score_as_the_retriever_does(liked, shop_in
     assert (tmp_path / "taught" / "adapter").is_dir() and not (tmp_path / "matched" / "adapter").exists()
 
 
+def test_what_the_teacher_brought_is_kept_where_ranking_spoils_it(liked, shop_index, tmp_path, monkeypatch):
+    """Also in a refit, which ends at the step that was chosen: at none."""
+    worse = iter([0.5, 0.9, 0.2, 0.1])  # distilled, before ranking, after three steps and after six
+
+    def fake(model, cases, *, readouts=True):
+        return {"lm": 0.0, "greedy": next(worse), "weight": 0.5, "share": 1.0, "blend": 0.0}
+
+    monkeypatch.setattr("mmllm.packed.validate", fake)
+    file = recipe(tmp_path, "refit = true\n")
+    file.write_text(file.read_text() + "[distill]\nsteps = 3\nbatch = 2\ncandidates = 5\n")
+    assert run(file, tmp_path / "adapter")["step"] == 0
+    rows = [json.loads(line) for line in (tmp_path / "adapter" / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows] == [0, 3, 6] and "loss" not in rows[0]
+
+
 def test_without_lora_only_the_fusion_is_trained(liked, shop_index, tmp_path):
     file = recipe(tmp_path, 'inputs = ["text", "image"]\nnoise = ["image"]')
     file.write_text(file.read_text().replace("lora_rank = 2", "lora_rank = 0"))
