@@ -110,7 +110,6 @@ movies: weights
 	$(BIN)/mmllm index build catalogs/movies --out index/movies
 
 train-movies: movies
-	test -f catalogs/dialogues.jsonl || cp $(DIALOGUES) catalogs/dialogues.jsonl
 	$(BIN)/mmllm train adapters/movies/recipe.toml -o adapters/movies
 
 # The other splits are asked of adapters that learned from their own training parts, as every baseline does; about 40 minutes of training each.

@@ -126,7 +126,7 @@ class Recommender:
         stages = (
             "encode",
             *(f"retrieve:{name}" for name in lists),
-            f"rerank:{'lm' if self.reranker.weight and not note else 'retriever'}",
+            f"rerank:{self.reranker.judge(query) if self.reranker.weight and not note else 'retriever'}",
             f"explain:{'lm' if any(r.explanation.source == 'lm' for r in found) else 'template'}"
             if lm_explanations
             else "explain",

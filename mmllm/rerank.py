@@ -106,6 +106,10 @@ class Reranker:
         if not (query.text and query.text.strip()) and not query.liked:
             raise QueryError("the query is empty", expected="words or liked items")
 
+    def judge(self, query: Query) -> str:
+        """What scores a query beside the retriever: "lm", or "match" where the readouts have no share in the adapter's score."""
+        return "match" if self.adapter.match is not None and query.liked and self.adapter.config.readout == 0 else "lm"
+
     def score(self, query: Query, rows: Sequence[int], *, words: str | None = None) -> np.ndarray:
         """[N]: logit(yes) - logit(no) per row, in one packed pass; joined with the adapter's match where something is liked."""
         config, matched = self.adapter.config, None
@@ -113,7 +117,7 @@ class Reranker:
             soft = torch.from_numpy(self.store.fused["soft"])
             with torch.inference_mode():
                 matched = self.adapter.match(soft[self.store.rows(list(query.liked))], soft[list(rows)]).numpy()
-        if matched is not None and config.readout == 0:
+        if matched is not None and self.judge(query) == "match":
             return matched
         read = self.lm.score(self.prefix(query, words=words), [self.segment(r) for r in rows]).numpy()
         return joined(read, matched, config.readout)

@@ -106,6 +106,7 @@ def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
         for share in (0.0, 0.4, 1.0):  # the match alone, both, the readouts alone
             config = replace(reranker.adapter.config, readout=share)
             served = Reranker(store=opened.store, lm=reranker.lm, adapter=replace(reranker.adapter, config=config), weight=1.0)
+            assert served.judge(query) == ("match" if share == 0 else "lm")
             trained = joined(*score_parts(setup.model.eval(), [case])[0], share)
             # z-scores of a tiny model's readouts, which hardly differ, multiply what differs by rounding.
             np.testing.assert_allclose(trained, served.score(query, rows), atol=5e-3 if share == 0.4 else 1e-4)
