@@ -132,11 +132,12 @@ class Recipe:
                 expected="'indexes', steps = 0",
                 do="train two adapters",
             )
-        if recipe.distill.steps and not (recipe.lora_rank or recipe.distill.fusion_rate):
+        fused = recipe.form != "text" and recipe.distill.fusion_rate > 0
+        if recipe.distill.steps and not (recipe.lora_rank or fused):
             raise MmllmError(
-                f"{file}: [distill] with lora_rank = 0 and fusion_rate = 0",
+                f"{file}: [distill] with lora_rank = 0 and no fusion that learns",
                 expected="something to learn",
-                do="give a fusion_rate",
+                do="give a lora_rank, or with a soft form a fusion_rate",
             )
         for stage, count in (("align", recipe.align.steps), ("match", recipe.match.epochs)):
             if recipe.form == "text" and count:

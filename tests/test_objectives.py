@@ -67,6 +67,23 @@ def test_the_adversary_learns_and_the_fusion_unlearns(model):
     assert x.grad.tolist() == [-1, -1, -1]
 
 
+def test_what_all_items_have_in_common_is_not_learned(model):
+    """The catalog's tokens are less their own mean, and the gradient knows it: a push that moves all of them one way is none."""
+    weights = torch.randn(model.catalog().shape, generator=torch.Generator().manual_seed(0))
+    bias, before = model.fusion.to_soft.bias, model.catalog().detach()
+    (model.catalog() * weights).sum().backward()
+    through = float(bias.grad.norm())
+    bias.grad = None
+    rows = torch.arange(len(model.items.titles))
+    model.recenter()
+    torch.testing.assert_close(model.soft(rows), model.catalog())
+    (model.soft(rows) * weights).sum().backward()
+    assert through < 1e-3 * float(bias.grad.norm()), "the kept center stands still"
+    with torch.no_grad():
+        bias += 5.0
+    torch.testing.assert_close(model.catalog(), before, atol=1e-4, rtol=1e-4)
+
+
 def test_describing_counts_the_title_and_nothing_behind_it(model):
     soft = model.catalog()[:2].detach()
     both = describe_loss(model.lm, soft, ["a", "a longer title"])

@@ -124,13 +124,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(liked, shop_index, tmp_path):
     file.write_text(file.read_text() + "[distill]\nsteps = 4\nbatch = 2\ncandidates = 5\n")
     run(file, tmp_path / "whole")
     left = []
-    for stop in (
-        1,
-        3,
-        2,
-        1,
-        None,
-    ):  # after the match's first epoch, at the distill stage's step 3, at step 2 and 3 of the last stage
+    # After the match's first epoch, at the distill stage's step 3, at step 2 and 3 of the last stage.
+    for stop in (1, 3, 2, 1, None):
         left.append(run(file, tmp_path / "parts", stop_after=stop))
     assert [list(x.items())[0] for x in left[:4]] == [("match_epoch", 1), ("distill_step", 3), ("step", 2), ("step", 3)]
     for name in ("fusion/model.safetensors", "adapter/adapter_model.safetensors", "match.safetensors"):
@@ -290,6 +285,7 @@ def test_a_bad_recipe_is_named(tmp_path):
         ('name = "x"\nindexes = ["j"]\n[match]\nepochs = 2', "with 'indexes'"),
         ('name = "x"\nindexes = ["j"]\n[distill]\nsteps = 2', "with 'indexes'"),
         ('name = "x"\nindex = "i"\nlora_rank = 0\n[distill]\nsteps = 2', "something to learn"),
+        ('name = "x"\nindex = "i"\nform = "text"\nlora_rank = 0\n[distill]\nsteps = 2\nfusion_rate = 1.0', "something to learn"),
         ('name = "x"\nindex = "i"\n[match]\nsteps = 3', "'steps' is not known"),
         ('name = "x"\nindex = "i"\n[lists]\nlength = 3', "'length' is not known"),
     ):
