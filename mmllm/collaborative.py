@@ -73,6 +73,13 @@ class Slist:
         """C histories of item indices, oldest first -> [C, I]."""
         return np.asarray(_decayed(histories, len(self.weight), self.half_life) @ self.weight, dtype=np.float32)
 
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Scores after every place of histories [B, L] of item indices, oldest first, -1 where there is nothing -> [B, L, I]."""
+        age = np.arange(rows.shape[1])[:, None] - np.arange(rows.shape[1])[None, :]
+        share = np.exp2(-np.maximum(age, 0) / self.half_life) if self.half_life else np.ones(age.shape)
+        said = self.weight[np.maximum(rows, 0)] * (rows >= 0)[..., None]
+        return np.asarray(np.where(age >= 0, share, 0.0).astype(np.float32) @ said, dtype=np.float32)
+
     def factors(self, width: int = 128, *, seed: int = 17) -> np.ndarray:
         """Item factors [I, width] by truncated SVD of the weight: what an item says when it is liked, beside what speaks for it, each half
         a unit row; zeros where it has no weights."""

@@ -1,6 +1,6 @@
 """Training examples for ranking: lists of candidates with gains, made from interactions; the n-th is the same on every machine.
 
-A list to be taught by asks what the retriever's scores are (`RankLists.taught`), which says something of every candidate. A list to rank asks
+A list to be taught by asks what the retriever's scores are (`lesson`), which says something of every candidate. A list to rank asks
 what a user liked next. Its candidates, positives as well as negatives, are what collaborative filtering retrieves for his history with models
 that never saw him (his fold is left out), so that training meets the same lists as serving does. With positives that were not retrieved among
 negatives that were, a model would learn to tell one from the other, by which nothing is ranked that was retrieved.
@@ -43,13 +43,14 @@ class DistillSettings:
     """`[distill]` of a recipe: the language model learns to score as the retriever does. steps: 0 leaves the stage out; batch: lists of a step.
 
     A list has `candidates` of the first `lists.depth` retrieved; of a share `wide` of the lists half are drawn from the whole catalog instead,
-    what is liked more often more often.
+    what is liked more often more often. likes: weight of the loss of what was liked later, beside the teacher's.
     """
 
     steps: int = 0
     batch: int = 8
     candidates: int = 40
     wide: float = 0.5
+    likes: float = 0.0
     lora_rate: float = 2e-3
     fusion_rate: float = 0.0
     """0 leaves the fusion as the match stage made it."""
@@ -106,6 +107,18 @@ class Lists(Protocol):
         ...
 
 
+class Taught(Protocol):
+    """A source of lists whose retriever can teach."""
+
+    def taught(self, n: int, settings: DistillSettings) -> RankList:
+        """The n-th list to learn the retriever's z-scores from."""
+        ...
+
+    def __len__(self) -> int:
+        """How much there is to learn from."""
+        ...
+
+
 class RankLists:
     """An endless deterministic sequence of RankList over training interactions."""
 
@@ -126,6 +139,17 @@ class RankLists:
         What a user likes next is in the factors of all: learned from those, a model would read there what it is asked.
         """
         return np.stack([turned(model.factors(onto.shape[1], seed=seed), onto) for model in self._models])
+
+    def expected(self, rows: np.ndarray, fold: int, sharpness: float) -> np.ndarray:
+        """What the retriever that never saw the users of a fold holds likely after every place of their histories [B, L] -> [B, L, I], sum 1.
+
+        The softmax of `sharpness` times its z-scores over the catalog.
+        """
+        scores = self._models[fold].places(rows)
+        spread = scores.std(axis=-1, keepdims=True)
+        logits = sharpness * (scores - scores.mean(axis=-1, keepdims=True)) / np.maximum(spread, 1e-9)
+        likely = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.asarray(likely / likely.sum(axis=-1, keepdims=True), dtype=np.float32)
 
     def __len__(self) -> int:
         """Interactions."""
@@ -148,22 +172,56 @@ class RankLists:
         )
 
     def taught(self, n: int, settings: DistillSettings) -> RankList:
-        """The n-th list to learn the retriever's scores from, which are its z-scores; nothing is asked of what was liked later, gains are 0."""
+        """The n-th list to learn the retriever's z-scores from."""
         rng = np.random.default_rng([self.settings.seed, n, 3])
         user = int(rng.choice(self.users, p=self._share))
         sequence = self.sequences[user]
         at = int(rng.integers(self.settings.least, len(sequence)))
-        scores = self._models[self.fold[user]].scores([sequence[:at]])[0].astype(np.float64)
-        unseen = np.setdiff1d(np.arange(len(scores)), sequence[:at])
-        top = unseen[np.argsort(-scores[unseen], kind="stable")[: self.settings.depth]]
-        wide = settings.candidates // 2 if rng.random() < settings.wide else 0
-        chance = np.sqrt(self.learned.counts[unseen] + 1.0)
-        far = rng.choice(unseen, size=min(wide, len(unseen)), replace=False, p=chance / chance.sum())
-        near = rng.choice(top, size=min(settings.candidates - wide, len(top)), replace=False)
-        candidates = rng.permutation(np.union1d(near, far))
-        z = zscore(scores[candidates]).astype(np.float32)
-        history = sequence[max(0, at - self.settings.history) : at]
-        return RankList(history, candidates, np.zeros(len(candidates), dtype=np.float32), z, fold=int(self.fold[user]))
+        scores = self._models[self.fold[user]].scores([sequence[:at]])[0]
+        found = lesson(scores, sequence[:at], sequence[at:], self.learned.counts, self.settings.depth, settings, rng)
+        return RankList(sequence[max(0, at - self.settings.history) : at], *found, fold=int(self.fold[user]))
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """The lists of a source to be taught by."""
+
+    source: Taught
+    settings: DistillSettings
+
+    def make(self, n: int) -> RankList:
+        """The n-th list."""
+        return self.source.taught(n, self.settings)
+
+    def __len__(self) -> int:
+        """What its source has to learn from."""
+        return len(self.source)
+
+
+def lesson(
+    scores: np.ndarray,
+    history: np.ndarray,
+    wanted: np.ndarray,
+    counts: np.ndarray,
+    depth: int,
+    settings: DistillSettings,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(candidates, gains, z-scores of `scores`) [N] of a list to be taught by, drawn from the first `depth` of scores [I] that are not in the
+    history, or half of it from the whole catalog, by how often it was liked (counts [I]).
+
+    What is `wanted` enters only by that draw; gains are 0 where none of it does.
+    """
+    unseen = np.setdiff1d(np.arange(len(scores)), history)
+    top = unseen[np.argsort(-scores[unseen].astype(np.float64), kind="stable")[:depth]]
+    wide = settings.candidates // 2 if rng.random() < settings.wide else 0
+    chance = np.sqrt(counts[unseen] + 1.0)
+    far = rng.choice(unseen, size=min(wide, len(unseen)), replace=False, p=chance / chance.sum())
+    near = rng.choice(top, size=min(settings.candidates - wide, len(top)), replace=False)
+    candidates = rng.permutation(np.union1d(near, far))
+    liked = np.isin(candidates, wanted)
+    gains = (liked / max(1, int(liked.sum()))).astype(np.float32)
+    return candidates, gains, zscore(scores[candidates].astype(np.float64)).astype(np.float32)
 
 
 def sample(

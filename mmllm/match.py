@@ -4,6 +4,9 @@ A user is the last liked item, the mean of the liked ones and their mean with la
 its soft tokens through another; the score is their product over sqrt(width). Trained as SASRec is (Kang and McAuley 2018,
 https://arxiv.org/abs/1808.09781): every place of a history predicts the next liked items by a softmax over the whole catalog. There is no
 table of items: an item is what the fusion makes of its features, so that one nobody liked has a score too.
+
+A part of the loss may be a teacher's (Hinton et al. 2015, https://arxiv.org/abs/1503.02531): what the retriever expects at each place, by models
+that never saw the user. A like says of one item that it is right, the teacher says something of all.
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ HALF_LIFE = 5.0
 @dataclass(frozen=True)
 class MatchSettings:
     """`[match]` of a recipe. epochs: 0 leaves the stage out; length: of a window of history; ahead: how many of the next likes count,
-    each `decay` times the one before; beside: weight of this loss while packed lists are learned."""
+    each `decay` times the one before; beside: weight of this loss while packed lists are learned.
+
+    taught: share of the loss that is the cross-entropy to what the retriever expects, the softmax of `sharpness` times its z-scores.
+    """
 
     epochs: int = 0
     width: int = 128
@@ -36,6 +42,8 @@ class MatchSettings:
     dropout: float = 0.2
     weight_decay: float = 0.05
     beside: float = 0.5
+    taught: float = 0.0
+    sharpness: float = 2.0
 
 
 class Match(nn.Module):
@@ -119,8 +127,13 @@ def padded(found: Sequence[Window]) -> Tensor:
     return out
 
 
-def next_loss(match: Match, table: Tensor, rows: Tensor, offset: Tensor, settings: MatchSettings) -> Tensor:
-    """Cross-entropy of the next likes. table: soft tokens of the whole catalog [I, K, H]; rows [B, L + 1]; offset [I], added to all scores."""
+def next_loss(
+    match: Match, table: Tensor, rows: Tensor, offset: Tensor, settings: MatchSettings, expected: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of the next likes. table: soft tokens of the whole catalog [I, K, H]; rows [B, L + 1]; offset [I], added to all scores.
+
+    expected [B, L, I]: what a teacher holds likely after every place; a share of `settings.taught` is the cross-entropy to that.
+    """
     users = match.users(table[rows[:, :-1].clamp(min=0)], settings.dropout)
     logits = (users @ match.items(table, settings.dropout).T * match.scale + offset).log_softmax(-1)
     total, weight = logits.new_zeros(()), 0.0
@@ -131,7 +144,11 @@ def next_loss(match: Match, table: Tensor, rows: Tensor, offset: Tensor, setting
         found = logits[:, : wanted.shape[1]].gather(-1, wanted.clamp(min=0).unsqueeze(-1)).squeeze(-1)
         total = total - share * found[there].sum()
         weight += share * int(there.sum())
-    return total / weight
+    loss = total / weight
+    if expected is None:
+        return loss
+    soft = -(expected * logits).sum(-1)[rows[:, 1:] >= 0].mean()
+    return (1 - settings.taught) * loss + settings.taught * soft
 
 
 def popularity(counts: np.ndarray) -> Tensor:

@@ -18,10 +18,10 @@ from torch.nn import functional as F
 
 from mmllm import checkpoint
 from mmllm.data import RankList
-from mmllm.match import batches, next_loss, padded, parameters
+from mmllm.match import batches, parameters
 from mmllm.objectives import describe_loss
 from mmllm.rank_model import Case, RankModel
-from mmllm.stages import BEST, DISTILL, RANK, Setup, note, rate, validate
+from mmllm.stages import BEST, DISTILL, RANK, Setup, like_loss, note, rate, validate
 from mmllm.types import Progress
 
 RETRIEVER_RATE = 0.02
@@ -37,17 +37,22 @@ def list_loss(scores: Sequence[Tensor], lists: Sequence[RankList], *, retriever:
     return torch.stack(losses).mean()
 
 
-def distill_loss(scores: Sequence[Tensor], lists: Sequence[RankList]) -> Tensor:
-    """Mean squared error of the LM's scores, less their mean in a list, to the retriever's z-scores.
+def distill_loss(scores: Sequence[Tensor], lists: Sequence[RankList], *, likes: float = 0.0) -> Tensor:
+    """Mean squared error of the LM's scores, less their mean in a list, to the retriever's z-scores; and `likes` times the softmax
+    cross-entropy of what was liked later, in the lists that hold some of it.
 
     Differences within a list are all that ranking needs (Hofstatter et al. 2020, Margin-MSE, https://arxiv.org/abs/2010.02666).
     """
-    wanted = [torch.from_numpy(one.retriever).to(found.device) for found, one in zip(scores, lists, strict=True)]
-    return torch.stack([F.mse_loss(s - s.mean(), z) for s, z in zip(scores, wanted, strict=True)]).mean()
+    losses = []
+    for found, one in zip(scores, lists, strict=True):
+        gains, wanted = torch.from_numpy(one.gains).to(found.device), torch.from_numpy(one.retriever).to(found.device)
+        asked = -(gains * found.log_softmax(-1)).sum() if likes else 0.0
+        losses.append(F.mse_loss(found - found.mean(), wanted) + likes * asked)
+    return torch.stack(losses).mean()
 
 
 def distill_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress, stop_after: int | None) -> int | None:
-    """LoRA, and the fusion where it has a rate, learn to score as the retriever does. None when it is done.
+    """LoRA, and the fusion where it has a rate, learn to score as the retriever does, and beside it what was liked. None when it is done.
 
     A like says of one candidate in a list that it is right; a teacher says something of all, and teaches a language model that has never
     seen a soft token in a few hundred lists what two thousand lists of likes did not (eval/README.md; knowledge distillation for ranking,
@@ -179,13 +184,12 @@ class Task(nn.Module):
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
         scores = model(batch, generator, recipe.modality_dropout)
         rank = partial(list_loss, retriever=model.retriever, alone=recipe.alone)
-        loss = (rank if self.ranking else distill_loss)(scores, batch)
+        loss = (rank if self.ranking else partial(distill_loss, likes=recipe.distill.likes))(scores, batch)
         options = recipe.match
         fused = self.ranking or recipe.distill.fusion_rate > 0
         if model.match is not None and options.beside and fused and self.setup.popularity is not None:
             beside = batches(self.setup.windows, options.batch, np.random.default_rng([recipe.seed, number]))[0]
-            table = model.catalog(generator, recipe.modality_dropout, beside[0].fold)
-            loss = loss + options.beside * next_loss(model.match, table, padded(beside), self.setup.popularity, options)
+            loss = loss + options.beside * like_loss(self.setup, beside, generator)
         if self.ranking and recipe.fluency and model.form != "text":
             # What it learned about items must not cost it its language: it still has to say what they are called.
             rows = torch.from_numpy(np.unique(np.concatenate([one.candidates[:2] for one in batch])))

@@ -113,8 +113,11 @@ class RankModel(nn.Module):
         form: str,
         match: Match | None = None,
         retriever: float = 1.0,
+        half: bool = False,
     ) -> None:
+        """`half`: while it is trained, the LM computes in bfloat16; what it is asked in evaluation mode it answers in float32."""
         super().__init__()
+        self.half_precision = half
         self.retriever = nn.Parameter(torch.tensor(float(retriever)))
         self.lm_module, self.fusion, self.match = lm.model, fusion, match
         self.lm, self.items, self.form = lm, items, form
@@ -178,7 +181,7 @@ class RankModel(nn.Module):
     def forward(self, lists: Sequence[RankList], generator: torch.Generator | None = None, dropout: float = 0.0) -> list[Tensor]:
         """The readouts' scores [N] of every list."""
         if self.form == "text":
-            return self.lm.score_lists([self._as_text(one) for one in lists])
+            return self._read([self._as_text(one) for one in lists])
         fused = self._fused(lists, generator, dropout)
         packed = []
         for one in lists:
@@ -188,7 +191,12 @@ class RankModel(nn.Module):
             prefix = soft_prefix(self.lm, self._template, one.request or NEVER_LIKED, _stack(soft, one.history), titles)
             segments = [soft_segment(self.lm, soft[int(i)], self.items.titles[i] if titled else None) for i in one.candidates]
             packed.append((prefix, segments))
-        return self.lm.score_lists(packed)
+        return self._read(packed)
+
+    def _read(self, packed: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> list[Tensor]:
+        device = packed[0][0].device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.half_precision and self.training):
+            return [s.float() for s in self.lm.score_lists(packed)]
 
     def _as_text(self, one: RankList) -> tuple[Tensor, list[Tensor]]:
         prefix = text_prefix(self.lm, self._template, one.request or NEVER_LIKED, [self.items.titles[i] for i in one.history])

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from mmllm.collaborative import ease
-from mmllm.data import FOLDS, TRIES, Lists, ListSettings, RankList, sample
+from mmllm.data import FOLDS, TRIES, DistillSettings, Lists, ListSettings, RankList, lesson, sample
 from mmllm.errors import CatalogError, MmllmError
 from mmllm.interactions import Cases, Interactions
 from mmllm.rerank import zscore
@@ -156,10 +156,8 @@ class TalkLists:
         rng = np.random.default_rng([s.seed, n, 1])
         for _ in range(TRIES):
             at = int(rng.integers(len(cases)))
-            dialogue, history = int(cases.user[at]), cases.history[at]
-            weight, popular = self._models[self._fold[dialogue]]
-            scores = (zscore(weight[history].sum(axis=0)) if len(history) else np.zeros(cases.items)) + popular
-            found = sample(scores, history, cases.targets[at], self._named[dialogue].indices, s, rng)
+            history = cases.history[at]
+            found = sample(self._scores(at), history, cases.targets[at], self._named[int(cases.user[at])].indices, s, rng)
             if found is not None:
                 return RankList(history[-s.history :], *found, request_of(self.asked.said[at]))
         raise MmllmError(
@@ -167,15 +165,32 @@ class TalkLists:
             do="raise `depth` in [lists], or give more dialogues",
         )
 
+    def taught(self, n: int, settings: DistillSettings) -> RankList:
+        """The n-th list to learn the z-scores of what retrieves for dialogues from."""
+        s, cases = self.settings, self.asked.cases
+        rng = np.random.default_rng([s.seed, n, 4])
+        at = int(rng.integers(len(cases)))
+        history, counts = cases.history[at], np.asarray(self._named.sum(axis=0)).ravel()
+        found = lesson(self._scores(at), history, cases.targets[at], counts, s.depth, settings, rng)
+        return RankList(history[-s.history :], *found, request_of(self.asked.said[at]))
+
+    def _scores(self, at: int) -> np.ndarray:
+        """[I] of a turn, by models that never saw its dialogue."""
+        cases = self.asked.cases
+        history, (weight, popular) = cases.history[at], self._models[self._fold[int(cases.user[at])]]
+        return np.asarray((zscore(weight[history].sum(axis=0)) if len(history) else np.zeros(cases.items)) + popular)
+
 
 @dataclass(frozen=True)
 class MixedLists:
-    """Lists of two sources; a `share` of them is the second's."""
+    """Lists of two sources; a `share` of them is the second's. So many stand `together`, of one source: a batch is as wide as its longest list,
+    and dialogues have long requests."""
 
     first: Lists
     second: Lists
     share: float
     seed: int
+    together: int = 1
 
     def __len__(self) -> int:
         """What both have to learn from."""
@@ -183,5 +198,5 @@ class MixedLists:
 
     def make(self, n: int) -> RankList:
         """The n-th list."""
-        from_second = np.random.default_rng([self.seed, n, 2]).random() < self.share
+        from_second = np.random.default_rng([self.seed, n // self.together, 2]).random() < self.share
         return (self.second if from_second else self.first).make(n)

@@ -44,6 +44,7 @@ class Setup:
 
     windows: pieces of histories for the match stage, and popularity [I] beside them; none of both for requests.
     about: what metrics.json says of the data.
+    expected: (histories [B, L], fold, sharpness) -> what the match's teacher holds likely after every place [B, L, I]; None without one.
     taught: n -> the n-th list for the distill stage, None where the recipe has none.
     until: the step at which the rank stage ends, None for all of the recipe's. Without validation cases the last step is the best.
     track: where what is measured goes beside the log, as ("STAGE/NAME" -> number, step).
@@ -57,10 +58,22 @@ class Setup:
     factors: Factors | None = None
     windows: tuple[Window, ...] = ()
     popularity: Tensor | None = None
+    expected: Callable[[np.ndarray, int, float], np.ndarray] | None = None
     taught: Callable[[int], RankList] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     until: int | None = None
     track: Track = lambda values, step: None
+
+
+def like_loss(setup: Setup, batch: Sequence[Window], generator: torch.Generator) -> Tensor:
+    """The loss of the match over a batch of windows of one fold, with the whole catalog fused for it."""
+    model, options, rows = setup.model, setup.recipe.match, padded(batch)
+    assert model.match is not None and setup.popularity is not None
+    table = model.catalog(generator, setup.recipe.modality_dropout, batch[0].fold)
+    expected = None
+    if setup.expected is not None:
+        expected = torch.from_numpy(setup.expected(rows[:, :-1].numpy(), batch[0].fold, options.sharpness))
+    return next_loss(model.match, table, rows, setup.popularity, options, expected)
 
 
 def note(setup: Setup, log: Path, stage: str, row: Mapping[str, Any]) -> None:
@@ -138,8 +151,7 @@ def match_stage(setup: Setup, out: Path, *, main: bool, progress: Progress, stop
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
             for group in optimizer.param_groups:
                 group["lr"] = options.rate * rate(step, options.epochs * per_epoch, recipe.warmup)
-            table = model.catalog(generator, recipe.modality_dropout, batch[0].fold)
-            loss = next_loss(model.match, table, padded(batch), setup.popularity, options)
+            loss = like_loss(setup, batch, generator)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters(learned), 1.0)

@@ -16,7 +16,6 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ import torch
 from mmllm import adapter as adapters
 from mmllm import checkpoint, interactions, redial, settings, splits, weights, words_stage
 from mmllm.adapter import Adapter, AdapterConfig, Factors
-from mmllm.data import Lists, RankLists, without
+from mmllm.data import Lessons, Lists, RankLists, without
 from mmllm.errors import MmllmError
 from mmllm.fusion import FusionConfig, build
 from mmllm.lm import LanguageModel
@@ -75,13 +74,28 @@ def prepare(recipe: Recipe, base: Path, *, refit_until: int | None = None) -> Se
     cut = tuple(windows(learned.sequences, recipe.match.length, likes.fold)) if recipe.match.epochs else ()
     popular = popularity(learned.counts)
     ranked: Lists = likes
+    lessons: Lists = Lessons(likes, recipe.distill)
     if recipe.dialogues.file:
         taught, *_ = redial.parts(redial.read((base / recipe.dialogues.file).resolve(), learned.items))
         talk = redial.TalkLists(taught, learned, recipe.dialogues, recipe.lists)
         about |= {"dialogues": len(taught), "dialogue_turns": len(talk)}
         ranked = redial.MixedLists(likes, talk, recipe.dialogues.share, recipe.seed)
-    lessons = partial(likes.taught, settings=recipe.distill) if recipe.distill.steps else None
-    return Setup(recipe, store, ranked, model, tuple(found), factors, cut, popular, lessons, about, refit_until)
+        second = Lessons(talk, recipe.distill)
+        lessons = redial.MixedLists(lessons, second, recipe.dialogues.share, recipe.seed, together=recipe.distill.batch)
+    return Setup(
+        recipe,
+        store,
+        ranked,
+        model,
+        tuple(found),
+        factors,
+        cut,
+        popular,
+        likes.expected if recipe.match.taught else None,
+        lessons.make if recipe.distill.steps else None,
+        about,
+        refit_until,
+    )
 
 
 def fresh(recipe: Recipe, store: Store, items: ItemFeatures, *, factors: bool) -> RankModel:
@@ -106,7 +120,14 @@ def fresh(recipe: Recipe, store: Store, items: ItemFeatures, *, factors: bool) -
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             match = Match(recipe.soft_tokens, lm.width, recipe.match.width)
-    model = RankModel(lm, fusion, items, form=recipe.form, match=match, retriever=recipe.retriever)
+    half = recipe.precision == "bfloat16"
+    if half and not torch.cuda.is_available() and not any("bf16" in n for n, on in torch.cpu.get_capabilities().items() if on):
+        raise MmllmError(
+            "precision bfloat16 on a processor without instructions for it, which would be many times slower",
+            expected="avx512_bf16, amx_bf16 or a GPU",
+            do='write precision = "float32" in the recipe',
+        )
+    model = RankModel(lm, fusion, items, form=recipe.form, match=match, retriever=recipe.retriever, half=half)
     if recipe.form != "text":
         model.recenter()
     return model

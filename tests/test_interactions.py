@@ -256,14 +256,43 @@ def test_lists_to_be_taught_by_hold_what_a_model_without_the_user_says_of_them()
     for n in range(40):
         one, again = lists.taught(n, near), lists.taught(n, near)
         np.testing.assert_array_equal(one.candidates, again.candidates)
-        assert len(set(one.candidates.tolist())) == 6 and not set(one.history) & set(one.candidates) and not one.gains.any()
+        assert len(set(one.candidates.tolist())) == 6 and not set(one.history) & set(one.candidates)
         users = [u for u, s in enumerate(lists.sequences) if set(one.history) <= set(s) and lists.fold[u] == one.fold]
         whole = [s[: at + 1] for u in users for s in [lists.sequences[u]] for at in range(len(s)) if s[at] == one.history[-1]]
         scores = [lists._models[one.fold].scores([h])[0] for h in whole]
         assert any(np.allclose(one.retriever, zscore(s[one.candidates]), atol=1e-5) for s in scores)
+        later = [np.isin(one.candidates, lists.sequences[u]) for u in users]
+        assert any(np.allclose(one.gains, liked / max(1, liked.sum())) for liked in later), (
+            "what was liked later, if it was drawn"
+        )
         assert any(set(one.candidates) <= set(np.argsort(-_unseen(s, h))[:10]) for s, h in zip(scores, whole, strict=True))
+    assert {0.0, 1.0} == {round(float(lists.taught(n, near).gains.sum()), 3) for n in range(200)}
     wide = [lists.taught(n, DistillSettings(candidates=6, wide=1.0)) for n in range(200)]
     assert {int(c) for one in wide for c in one.candidates} == set(range(len(data.items)))
+
+
+@pytest.mark.parametrize("half_life", [None, 2.0])
+def test_a_retriever_scores_every_place_as_if_the_history_ended_there(half_life):
+    data = splits.leave_last_out(people(users=60)).train
+    model = Slist.fit(data, regularization=20.0, half_life=half_life)
+    histories = [data.sequences[0][:5], data.sequences[1][:3]]
+    rows = np.full((2, 5), -1)
+    for n, history in enumerate(histories):
+        rows[n, : len(history)] = history
+    found = model.places(rows)
+    for n, history in enumerate(histories):
+        want = model.scores([history[: at + 1] for at in range(len(history))])
+        np.testing.assert_allclose(found[n, : len(history)], want, atol=1e-6)
+
+
+def test_what_a_teacher_expects_is_the_softmax_of_a_model_that_never_saw_the_fold():
+    lists = RankLists(splits.leave_last_out(people(users=80)).train, ListSettings())
+    rows = np.array([lists.sequences[0][:4]])
+    for fold in range(FOLDS):
+        found = lists.expected(rows, fold, 2.0)
+        scores = lists._models[fold].scores([rows[0, : at + 1] for at in range(4)])
+        want = np.exp(2.0 * np.array([zscore(s) for s in scores.astype(np.float64)]))
+        np.testing.assert_allclose(found[0], want / want.sum(axis=1, keepdims=True), rtol=1e-3, atol=1e-7)
 
 
 def _unseen(scores: np.ndarray, history: np.ndarray) -> np.ndarray:

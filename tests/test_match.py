@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -50,4 +52,14 @@ def test_the_loss_is_the_cross_entropy_of_what_was_liked_next():
             for n, item in enumerate(sequence[at + 1 : at + 3]):
                 terms.append(-(0.5**n) * float(scores[item].detach()))
                 weights.append(0.5**n)
-    assert float(next_loss(match, table, rows, offset, options).detach()) == pytest.approx(sum(terms) / sum(weights), abs=1e-5)
+    likes = sum(terms) / sum(weights)
+    assert float(next_loss(match, table, rows, offset, options).detach()) == pytest.approx(likes, abs=1e-5)
+    # A quarter of it to what a teacher expects after every place that is asked from: the last place of the second history is not.
+    expected = torch.rand(2, 2, 4, generator=torch.Generator().manual_seed(1)).softmax(-1)
+    soft = []
+    for n, sequence in enumerate(([0, 1, 2], [3, 0])):
+        for at in range(len(sequence) - 1):
+            scores = (match(table[sequence[: at + 1]], table) + offset).log_softmax(-1)
+            soft.append(-float((expected[n, at] * scores).sum().detach()))
+    taught = next_loss(match, table, rows, offset, replace(options, taught=0.25), expected)
+    assert float(taught.detach()) == pytest.approx(0.75 * likes + 0.25 * sum(soft) / 3, abs=1e-5)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from mmllm import interactions, redial
-from mmllm.data import ListSettings
+from mmllm.data import DistillSettings, ListSettings
 from mmllm.errors import CatalogError, MmllmError
 from mmllm.recipe import Recipe
+from mmllm.rerank import zscore
 from mmllm.train import prepare, run
 from tests.test_train import liked, recipe
 
@@ -87,6 +89,16 @@ def test_lists_of_dialogues_ask_with_what_was_said_and_hold_no_other_film_of_the
     for n in range(20):  # a catalog of twelve: ten of them are nobody's in the dialogue
         one = short.make(n)
         assert len(set(one.candidates)) == 11 and not set(one.history) & set(one.candidates)
+    near = DistillSettings(candidates=5, wide=0.0)
+    for n in range(40):
+        one, again = made.taught(n, near), made.taught(n, near)
+        asked = f"I like {'even' if one.history[0] % 2 == 0 else 'odd'} ones" in one.request
+        assert asked and len(set(one.candidates)) == 5 and not set(one.history) & set(one.candidates)
+        models = [made._models[made._fold[d]] for d in range(60) if found[d].turns[0][1] == one.request]
+        scores = [zscore(weight[one.history].sum(axis=0)) + popular for weight, popular in models]
+        assert any(np.allclose(one.retriever, zscore(s[one.candidates]), atol=1e-5) for s in scores)
+        assert set(one.candidates[one.gains > 0].tolist()) <= {(int(one.history[0]) + 2) % 12}
+        assert one.candidates.tolist() == again.candidates.tolist()
     with pytest.raises(MmllmError, match="names an item that was learned"):
         redial.TalkLists([redial.Dialogue("d", (("seeker", "hello", ()),))], likes, redial.TalkSettings(), settings)
 
@@ -111,6 +123,9 @@ def test_mixed_lists_take_their_share_of_each_source():
     mixed = redial.MixedLists(Source("likes"), Source("talk"), 0.25, seed=1)
     drawn = [mixed.make(n) for n in range(2000)]
     assert 0.2 < drawn.count("talk") / 2000 < 0.3 and drawn == [mixed.make(n) for n in range(2000)]
+    batches = redial.MixedLists(Source("likes"), Source("talk"), 0.25, seed=1, together=4)
+    drawn = [{batches.make(n) for n in range(first, first + 4)} for first in range(0, 2000, 4)]
+    assert all(len(b) == 1 for b in drawn) and 0.2 < drawn.count({"talk"}) / 500 < 0.3
 
 
 def test_a_run_learns_from_dialogues_beside_likes_and_never_from_those_that_are_asked(liked, shop_index, tmp_path):
@@ -128,6 +143,12 @@ def test_a_run_learns_from_dialogues_beside_likes_and_never_from_those_that_are_
     requests = {bool(setup.lists.make(n).request) for n in range(30)}
     assert requests == {True, False}, "both sources"
     assert {"step", "lm", "blend", "dialogues"} <= set(run(file, tmp_path / "adapter"))
+    plain = file.read_text()
+    file.write_text(plain.replace("steps = 6", "steps = 0") + "[distill]\nsteps = 4\nbatch = 2\ncandidates = 5\n")
+    lessons = prepare(Recipe.read(file), tmp_path).taught
+    assert {bool(lessons(n).request) for n in range(30)} == {True, False}, "both sources teach"
+    assert {"lm", "dialogues"} <= set(run(file, tmp_path / "taught"))
+    file.write_text(plain)
     file.write_text(file.read_text().replace("steps = 6", "steps = 0"))
     with pytest.raises(MmllmError, match="packed lists"):
         Recipe.read(file)

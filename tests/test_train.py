@@ -17,11 +17,11 @@ from mmllm.build import build_index
 from mmllm.data import RankList
 from mmllm.errors import MmllmError
 from mmllm.lm import LanguageModel
-from mmllm.packed import list_loss
+from mmllm.packed import distill_loss, list_loss
 from mmllm.rank_model import Case, ItemFeatures, retrieved, score_parts
 from mmllm.recipe import Recipe
 from mmllm.rerank import Reranker, joined
-from mmllm.stages import rate
+from mmllm.stages import match_stage, rate
 from mmllm.train import prepare, run
 
 RECIPE = """
@@ -120,8 +120,8 @@ def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
 
 def test_a_resumed_run_is_the_uninterrupted_one(liked, shop_index, tmp_path):
     file = recipe(tmp_path)
-    file.write_text(file.read_text() + "[match]\nepochs = 2\nwidth = 8\nbatch = 4\n")
-    file.write_text(file.read_text() + "[distill]\nsteps = 4\nbatch = 2\ncandidates = 5\n")
+    file.write_text(file.read_text() + "[match]\nepochs = 2\nwidth = 8\nbatch = 4\ntaught = 0.5\n")
+    file.write_text(file.read_text() + "[distill]\nsteps = 4\nbatch = 2\ncandidates = 5\nfusion_rate = 1e-3\nlikes = 0.3\n")
     run(file, tmp_path / "whole")
     left = []
     # After the match's first epoch, at the distill stage's step 3, at step 2 and 3 of the last stage.
@@ -197,6 +197,47 @@ def test_what_the_teacher_brought_is_kept_where_ranking_spoils_it(liked, shop_in
     assert run(file, tmp_path / "adapter")["step"] == 0
     rows = [json.loads(line) for line in (tmp_path / "adapter" / "metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in rows] == [0, 3, 6] and "loss" not in rows[0]
+
+
+def test_a_match_that_is_taught_comes_nearer_to_what_the_retriever_expects(liked, shop_index, tmp_path):
+    file = recipe(tmp_path, "modality_dropout = 0.0\n")
+    plain = (
+        file.read_text().replace("steps = 6", "steps = 0")
+        + "[match]\nepochs = 10\nwidth = 8\nbatch = 4\nrate = 0.01\ndropout = 0.0\n"
+    )
+    setup = prepare(Recipe.read(file), tmp_path)
+    rows = np.stack([s[:4] for s in setup.lists.sequences])
+    apart = []
+    for taught in (0.0, 0.9):
+        file.write_text(plain + f"taught = {taught}\n")
+        setup = prepare(Recipe.read(file), tmp_path)
+        assert (setup.expected is not None) == bool(taught)
+        (tmp_path / str(taught)).mkdir()
+        assert match_stage(setup, tmp_path / str(taught), main=True, progress=lambda *_: None, stop_after=None) is None
+        with torch.no_grad():
+            table = setup.model.catalog()
+            scores = setup.model.match.users(table[rows]) @ setup.model.match.items(table).T * setup.model.match.scale
+        found = [torch.from_numpy(setup.lists.expected(rows[n : n + 1], int(f), 2.0))[0] for n, f in enumerate(setup.lists.fold)]
+        apart.append(float(-(torch.stack(found) * (scores + setup.popularity).log_softmax(-1)).sum(-1).mean()))
+    assert apart[1] < apart[0] - 0.05, apart
+
+
+def test_in_half_precision_the_model_learns_alike_and_answers_in_full(liked, shop_index, tmp_path, monkeypatch):
+    file = recipe(tmp_path, 'precision = "bfloat16"')
+    setup = prepare(Recipe.read(file), tmp_path)
+    batch = [setup.lists.make(n) for n in range(2)]
+    whole = setup.model.eval()(batch)
+    setup.model.train()
+    half = setup.model(batch)
+    assert all(s.dtype == torch.float32 for s in half) and not torch.equal(half[0], whole[0])
+    assert torch.allclose(half[0], whole[0], atol=0.05)
+    torch.stack([s.sum() for s in half]).sum().backward()
+    assert all(p.dtype == torch.float32 for p in setup.model.parameters() if p.requires_grad)
+    assert run(file, tmp_path / "adapter")["lm"] >= 0
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(MmllmError, match='without instructions .*precision = "float32"'):
+        prepare(Recipe.read(file), tmp_path)
 
 
 def test_without_lora_only_the_fusion_is_trained(liked, shop_index, tmp_path):
@@ -286,6 +327,8 @@ def test_a_bad_recipe_is_named(tmp_path):
         ('name = "x"\nindexes = ["j"]\n[distill]\nsteps = 2', "with 'indexes'"),
         ('name = "x"\nindex = "i"\nlora_rank = 0\n[distill]\nsteps = 2', "something to learn"),
         ('name = "x"\nindex = "i"\nform = "text"\nlora_rank = 0\n[distill]\nsteps = 2\nfusion_rate = 1.0', "something to learn"),
+        ('name = "x"\nindex = "i"\nprecision = "int8"', "precision 'int8'"),
+        ('name = "x"\nindex = "i"\n[match]\ntaught = 2.0', "share from 0 to 1"),
         ('name = "x"\nindex = "i"\n[match]\nsteps = 3', "'steps' is not known"),
         ('name = "x"\nindex = "i"\n[lists]\nlength = 3', "'length' is not known"),
     ):
@@ -308,6 +351,11 @@ def test_small_pieces_by_hand():
     even = torch.tensor([0.0, 0.0])
     want = np.log(1 + np.exp(-2)) + 0.5 * np.log(2)
     assert float(list_loss([even], [one], retriever=1.0, alone=0.5)) == pytest.approx(want, abs=1e-6)
+    z = np.array([1.0, -1.0])
+    want = np.mean((np.array([0.5, -0.5]) - z) ** 2) + 0.3 * np.log(1 + np.exp(-1.0))
+    assert float(distill_loss([torch.tensor([2.0, 1.0])], [one], likes=0.3)) == pytest.approx(want, abs=1e-6)
+    nothing = replace(one, gains=np.zeros(2, dtype=np.float32))
+    assert float(distill_loss([torch.tensor([2.0, 1.0])], [nothing], likes=0.3)) == pytest.approx(0.25, abs=1e-6)
     assert rate(0, 100, 0.1) == pytest.approx(0.1) and rate(9, 100, 0.1) == 1.0 and rate(99, 100, 0.1) < 0.001
     case = Case(np.array([0]), np.array([4, 5, 6]), np.array([3.0, 2.0, 1.0]), np.array([6, 9]))
     assert case_ndcg(case, np.array([0.0, 1.0, 2.0])) == pytest.approx(1 / (1 + 1 / np.log2(3)))
