@@ -90,14 +90,21 @@ class LanguageModel:
                 scores.append(self._yes_minus_no(hidden[readouts]))
             return torch.cat(scores)
 
-    def score_lists(self, lists: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> list[Tensor]:
+    def score_lists(self, lists: Sequence[tuple[Tensor, Sequence[Tensor]]], *, folded: bool = False) -> list[Tensor]:
         """Scores [N_b] of several (prefix, segments) lists in one padded pass, with gradients; nothing is cached.
 
-        The same layout as `score`: to train on it is to train what is served.
+        The same layout as `score`: to train on it is to train what is served. `folded`: without gradients, by the copy that inference runs on,
+        in half the time; after a step of training it has to be told of it (`weights_changed`).
         """
+        if folded:
+            with self._only(RANKING) as folding:
+                return self._padded(folding.decoder, lists)
+        return self._padded(self._decoder(), lists)
+
+    def _padded(self, decoder: Any, lists: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> list[Tensor]:
         embeds, allowed, positions, readouts = packing.padded(lists)
         device = embeds.device
-        hidden = self._decoder()(
+        hidden = decoder(
             inputs_embeds=embeds,
             attention_mask=packing.additive(allowed).to(device),
             position_ids=positions.to(device),

@@ -194,8 +194,9 @@ class RankModel(nn.Module):
         return self._read(packed)
 
     def _read(self, packed: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> list[Tensor]:
-        device = packed[0][0].device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.half_precision and self.training):
+        if not torch.is_grad_enabled():
+            return self.lm.score_lists(packed, folded=True)
+        with torch.autocast(packed[0][0].device.type, torch.bfloat16, enabled=self.half_precision and self.training):
             return [s.float() for s in self.lm.score_lists(packed)]
 
     def _as_text(self, one: RankList) -> tuple[Tensor, list[Tensor]]:
@@ -250,8 +251,10 @@ Parts = tuple[np.ndarray | None, np.ndarray | None]
 
 
 def score_parts(model: RankModel, cases: Sequence[Case], batch: int = 4, *, readouts: bool = True) -> list[Parts]:
-    """Both parts of the score of every case."""
+    """Both parts of the score of every case, by the weights as they are now."""
     out: list[Parts] = []
+    if readouts:
+        model.lm.weights_changed()
     length = ListSettings.history
     with torch.no_grad():
         for start in range(0, len(cases), batch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -19,7 +21,7 @@ from mmllm.reword import ExplainSettings
 
 @dataclass(frozen=True)
 class Recipe:
-    """recipe.toml. Paths are relative to the file.
+    """recipe.toml. Paths are relative to the file. With `base`, another recipe's file, it is that one but for what stands in this: a twin.
 
     With `index`, it learns from the interactions of that index's catalog, and `splits` name what must never be learned
     (`mmllm.splits`). With `indexes`, it learns from requests made from the items of these, and is validated on made requests.
@@ -85,10 +87,7 @@ class Recipe:
     @classmethod
     def read(cls, file: Path) -> Recipe:
         """Parse and check; an unknown name is refused."""
-        try:
-            row = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise MmllmError(f"{file} cannot be read as a recipe: {error}", expected="TOML") from None
+        row = _merged(file)
         tables = {
             "lists": ListSettings,
             "match": MatchSettings,
@@ -153,6 +152,48 @@ class Recipe:
         if recipe.form not in forms:
             raise MmllmError(f"{file}: form {recipe.form!r}", expected=" or ".join(forms))
         return recipe
+
+
+def text(file: Path) -> str:
+    """The recipe as a file that needs no other: its own text, or with a `base` the values of both."""
+    if "base" not in _parsed(file):
+        return file.read_text(encoding="utf-8")
+    # What JSON writes of words, numbers, truths and lists of them, TOML reads.
+    row = _merged(file)
+    plain = [f"{k} = {json.dumps(v)}" for k, v in row.items() if not isinstance(v, dict)]
+    for name, table in ((k, v) for k, v in row.items() if isinstance(v, dict)):
+        plain += ["", f"[{name}]", *(f"{k} = {json.dumps(v)}" for k, v in table.items())]
+    return "\n".join(plain) + "\n"
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise MmllmError(f"{file} cannot be read as a recipe: {error}", expected="TOML") from None
+
+
+def _merged(file: Path) -> dict[str, Any]:
+    """What stands in the file over what stands in its `base`, whose paths are made the file's."""
+    row = _parsed(file)
+    if "base" not in row:
+        return row
+    other = (file.parent / str(row.pop("base"))).resolve()
+    below = _parsed(other)
+    if "base" in below:
+        raise MmllmError(f"{file}: its base {other.name} has a base itself", expected="a recipe that needs no other")
+
+    def moved(path: str) -> str:
+        return os.path.relpath(other.parent / path, file.resolve().parent)
+
+    if "index" in below:
+        below["index"] = moved(below["index"])
+    if "indexes" in below:
+        below["indexes"] = [moved(p) for p in below["indexes"]]
+    if below.get("dialogues", {}).get("file"):
+        below["dialogues"]["file"] = moved(below["dialogues"]["file"])
+    tables = {k: {**below.get(k, {}), **v} for k, v in row.items() if isinstance(v, dict)}
+    return below | row | tables
 
 
 def _frozen(row: dict[str, Any]) -> dict[str, Any]:

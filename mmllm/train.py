@@ -23,6 +23,7 @@ import torch
 
 from mmllm import adapter as adapters
 from mmllm import checkpoint, interactions, redial, settings, splits, weights, words_stage
+from mmllm import recipe as recipes
 from mmllm.adapter import Adapter, AdapterConfig, Factors
 from mmllm.data import Lessons, Lists, RankLists, without
 from mmllm.errors import MmllmError
@@ -263,7 +264,7 @@ def _finish(setup: Setup, out: Path, file: Path, chosen: Mapping[str, Any]) -> d
     lora = model.lm_module if recipe.lora_rank and recipe.reads else None
     adapters.save(Adapter(config, model.fusion.eval(), None, setup.factors, model.match), out, lora_from=lora)
     if file.resolve() != (out / "recipe.toml").resolve():
-        shutil.copyfile(file, out / "recipe.toml")
+        (out / "recipe.toml").write_text(recipes.text(file), encoding="utf-8")
     final = {**chosen, **setup.about}
     (out / "metrics.json").write_text(json.dumps(final, indent=1))
     for name in (ALIGN, MATCH, DISTILL, RANK, BEST, REFIT):

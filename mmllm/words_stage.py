@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mmllm import chatter, checkpoint, prompting, reword, settings, wording
+from mmllm import recipe as recipes
 from mmllm.chatter import Reading
 from mmllm.claims import check
 from mmllm.explain import TOKENS, facts, telling
@@ -194,6 +195,6 @@ def _finish(lm: LanguageModel, data: Material, recipe: Recipe, file: Path, out: 
     if file.resolve() != (out / "recipe.toml").resolve():
         for name in (recipe.explain.grammar, recipe.explain.chat):
             shutil.copyfile(file.resolve().parent / name, out / Path(name).name)
-        shutil.copyfile(file, out / "recipe.toml")
+        (out / "recipe.toml").write_text(recipes.text(file), encoding="utf-8")
     shutil.rmtree(out / EXPLAIN, ignore_errors=True)
     return final

@@ -278,8 +278,23 @@ def test_lists_in_one_padded_pass_score_as_alone(tiny):
     ]
     with torch.no_grad():
         together = lm.score_lists(lists)
-    for found, (prefix, segments) in zip(together, lists, strict=True):
+    for found, folded, (prefix, segments) in zip(together, lm.score_lists(lists, folded=True), lists, strict=True):
         assert torch.allclose(found, lm.score_separately(prefix, segments), atol=1e-4)
+        assert torch.allclose(found, folded, atol=1e-4)
+
+
+def test_cases_are_scored_by_the_weights_as_they_are_now(liked, shop_index, tmp_path):
+    """Evaluation runs on a copy of the weights, which training would leave behind."""
+    setup = prepare(Recipe.read(recipe(tmp_path)), tmp_path)
+    case = Case(np.array([0, 3]), np.array([1, 2, 5, 7]), np.zeros(4), np.array([5]))
+    before = score_parts(setup.model.eval(), [case])[0][0]
+    with torch.no_grad():
+        for name, weight in setup.model.lm_module.named_parameters():
+            if "lora_B" in name:
+                weight.add_(0.5)
+    after = score_parts(setup.model, [case])[0][0]
+    one = RankList(case.history, case.candidates, np.zeros(0), np.zeros(0))
+    assert not np.allclose(before, after) and np.allclose(after, setup.model([one])[0].detach().numpy(), atol=1e-4)
 
 
 def test_trackers_are_told_what_the_logs_say_and_one_that_is_missing_is_named(liked, shop_index, tmp_path, monkeypatch):
@@ -336,6 +351,34 @@ def test_a_bad_recipe_is_named(tmp_path):
         file.write_text(text)
         with pytest.raises(MmllmError, match=word):
             Recipe.read(file)
+
+
+def test_a_twin_is_its_base_but_for_what_stands_in_it(liked, shop_index, tmp_path):
+    whole = recipe(tmp_path, "modality_dropout = 0.0")
+    whole.write_text(whole.read_text() + "[match]\nepochs = 1\nwidth = 8\nbatch = 4\n")
+    (tmp_path / "twins").mkdir()
+    twin = tmp_path / "twins" / "text.toml"
+    twin.write_text('base = "../recipe.toml"\nname = "text"\ninputs = ["text"]\n[match]\nwidth = 6\n[lists]\nhistory = 3\n')
+    found, own = Recipe.read(twin), Recipe.read(whole)
+    want = replace(
+        own,
+        name="text",
+        inputs=("text",),
+        match=replace(own.match, width=6),
+        lists=replace(own.lists, history=3),
+        index="../index",
+    )
+    assert found == want and found != own
+    run(twin, tmp_path / "adapter")
+    kept = Recipe.read(tmp_path / "adapter" / "recipe.toml")
+    assert kept == found, "the adapter's recipe needs no other file"
+    below = tmp_path / "twins" / "below.toml"
+    below.write_text('base = "text.toml"\nname = "below"\n')
+    with pytest.raises(MmllmError, match="its base text.toml has a base itself"):
+        Recipe.read(below)
+    below.write_text('base = "nowhere.toml"\n')
+    with pytest.raises(MmllmError, match="nowhere.toml cannot be read"):
+        Recipe.read(below)
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(liked, shop_index, tmp_path):
