@@ -9,7 +9,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
 .PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-page bench-encode eval-encoders eval clean general
-.PHONY: eval-ml100k train-general train-words eval-general movies train-movies eval-movies eval-twins eval-simulator
+.PHONY: eval-ml100k train-general train-words eval-general movies train-movies eval-movies eval-twins eval-text eval-simulator
 
 setup: $(VENV)/.installed
 
@@ -109,10 +109,14 @@ movies: weights
 	test -f catalogs/movies/catalog.jsonl || $(BIN)/mmllm data import movielens $(MOVIELENS) -o catalogs/movies
 	$(BIN)/mmllm index build catalogs/movies --out index/movies
 
-train-movies: movies
+# Its dialogues are the training part of DIALOGUES, which the bench of dialogues does not ask for.
+catalogs/dialogues.jsonl: $(DIALOGUES)
+	mkdir -p catalogs && cp $< $@
+
+train-movies: movies catalogs/dialogues.jsonl
 	$(BIN)/mmllm train adapters/movies/recipe.toml -o adapters/movies
 
-# The other splits are asked of adapters that learned from their own training parts, as every baseline does; about 40 minutes of training each.
+# The other splits are asked of adapters that learned from their own training parts, as every baseline does; about a quarter of an hour each.
 # One is trained again where its recipe is newer.
 MOVIES := --systems slist --base slist
 index/movies_%/mmllm.json: eval/recipes/movies_%.toml | movies
@@ -123,14 +127,24 @@ eval-movies: movies $(patsubst %,index/movies_%/mmllm.json,leave-last-out tempor
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split leave-last-out --out eval/results/movielens_small_leave-last-out.json $(MOVIES) --adapter movies=index/movies_leave-last-out
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user.json $(MOVIES) --adapter movies=index/movies_temporal-user
 
-# What the features are worth to the match, by twins and by taking them away; a few minutes of training each.
-TWINS := attention mean concat gated content text noise
-index/twin_%/mmllm.json: eval/recipes/temporal-user_match/%.toml | movies
+# What the features are worth, by twins that differ in one thing: of the match alone (a few minutes of training each), and with the language model
+# (a quarter of an hour each); and by taking features away from the adapter of that split.
+TWINS := attention mean concat gated content text noise untaught
+LM_TWINS := noise
+index/twin_%/mmllm.json: eval/recipes/temporal-user_match/%.toml eval/recipes/movies_temporal-user.toml | movies
 	$(BIN)/mmllm train $< -o $(@D)
 
-eval-twins: movies $(TWINS:%=index/twin_%/mmllm.json)
-	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user_match.json $(MOVIES) $(foreach t,$(TWINS),--adapter '$(t) centred=index/twin_$(t)')
-	$(BIN)/python -m eval ablate catalogs/movies index/twin_attention --index index/movies --split temporal-user --base slist --cases 541 --no-readouts --out eval/results/movies_ablation.json
+index/lm_twin_%/mmllm.json: eval/recipes/temporal-user_twins/%.toml eval/recipes/movies_temporal-user.toml | movies
+	$(BIN)/mmllm train $< -o $(@D)
+
+eval-twins: movies $(TWINS:%=index/twin_%/mmllm.json) $(LM_TWINS:%=index/lm_twin_%/mmllm.json) index/movies_temporal-user/mmllm.json
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user_match.json $(MOVIES) $(foreach t,$(TWINS),--adapter '$(t)=index/twin_$(t)')
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user.json $(MOVIES) $(foreach t,$(LM_TWINS),--adapter '$(t) twin=index/lm_twin_$(t)')
+	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 200 --out eval/results/movies_ablation.json
+
+# A LoRA that reads the films as text, on the split of adapters/movies.
+eval-text: movies index/movies_text/mmllm.json
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time --out eval/results/movielens_small_global-time.json $(MOVIES) --adapter 'text twin=index/movies_text'
 
 # 200 simulated users, each after one film that he never names, talk to the conversation and to the same retriever without a memory.
 eval-simulator: movies

@@ -191,7 +191,9 @@ def _run(
     out.mkdir(parents=True, exist_ok=True)
     if finish:
         setup = prepare(recipe, base)
-        if not recipe.steps or not checkpoint.restore(out / RANK, recipe, setup.model):
+        # A stage's checkpoint holds what it learns: what the stages before it have learned is in theirs.
+        there = [stage for stage in (MATCH, DISTILL, RANK) if checkpoint.restore(out / stage, recipe, setup.model)]
+        if not recipe.reads or (RANK if recipe.steps else DISTILL) not in there:
             raise MmllmError(
                 f"{out} holds no checkpoint of packed lists", expected="one", do="train until `validate_every` steps are done"
             )

@@ -257,6 +257,18 @@ def test_a_stopped_run_can_be_finished_where_it_stands(liked, shop_index, tmp_pa
     assert found["step"] == 3 and (tmp_path / "adapter" / "mmllm.json").is_file()
 
 
+def test_a_stopped_distill_stage_can_be_finished_with_the_match_before_it(liked, shop_index, tmp_path):
+    file = recipe(tmp_path)
+    plain = file.read_text().replace("steps = 6", "steps = 0") + "[match]\nepochs = 1\nwidth = 8\nbatch = 4\n"
+    file.write_text(plain + "[distill]\nsteps = 6\nbatch = 2\ncandidates = 5\n")
+    assert run(file, tmp_path / "adapter", stop_after=4) == {"distill_step": 4}
+    matched = load_file(tmp_path / "adapter" / ".match" / "state.safetensors")
+    assert {"lm", "match"} <= set(run(file, tmp_path / "adapter", finish=True))
+    kept = load_file(tmp_path / "adapter" / "match.safetensors")
+    assert all(torch.equal(weight, matched[f"model.match.{name}"]) for name, weight in kept.items())
+    assert (tmp_path / "adapter" / "adapter").is_dir()
+
+
 def test_a_match_alone_needs_no_language_model(liked, shop_index, tmp_path, monkeypatch):
     file = recipe(tmp_path)
     file.write_text(
