@@ -54,6 +54,8 @@ class DistillSettings:
     lora_rate: float = 2e-3
     fusion_rate: float = 0.0
     """0 leaves the fusion as the match stage made it."""
+    reader_rate: float = 0.0
+    """Of the language model's own map of soft tokens (`AttentionFusion.read`), in the rank stage too; 0 leaves it out."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class FusionConfig:
     """Sizes. `widths` is D_m per input, in the order of `inputs`; `soft_norm` the mean norm of the LM's embeddings.
 
     `inputs` begins with MODALITIES; what follows, such as "collaborative", has no place in CLIP's space: it takes part in the attention
-    and not in the mean of the anchors.
+    and not in the mean of the anchors. `reader`: the language model reads soft tokens through a map of its own.
     """
 
     widths: tuple[int, ...]
@@ -34,6 +34,7 @@ class FusionConfig:
     soft_norm: float
     kind: str = "attention"
     inputs: tuple[str, ...] = MODALITIES
+    reader: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for config.json."""
@@ -83,6 +84,7 @@ class AttentionFusion(nn.Module):
         self.gate = nn.Parameter(torch.zeros(()))
         self.center: Tensor
         self.register_buffer("center", torch.zeros(config.soft_tokens, config.lm_width))
+        self.reader = nn.Parameter(torch.zeros(config.lm_width, config.lm_width)) if config.reader else None
 
     def forward(self, features: Mapping[str, Tensor] | Sequence[Tensor], anchors: Tensor, mask: Tensor) -> Fused:
         """Fuse one batch.
@@ -111,6 +113,13 @@ class AttentionFusion(nn.Module):
         uniform = anchored.to(anchors.dtype) / anchored.sum(dim=1, keepdim=True).clamp(min=1)
         shares = (1 - gate.abs()) * uniform + gate.abs() * attention[:, 0]
         return Fused(pooled=pooled, soft=soft, shares=shares, raw=raw)
+
+    def read(self, soft: Tensor) -> Tensor:
+        """Soft tokens [..., K, H] as the language model reads them: with its own linear map added, where there is one, which starts at zero.
+
+        Without it a language model that learns to read moves the tokens that a match was trained on.
+        """
+        return soft if self.reader is None else soft + F.linear(soft, self.reader)
 
     def scaled(self, raw: Tensor, center: Tensor) -> Tensor:
         """Soft tokens [B, K, H] of `raw` [B, K, H]: less the center [K, H], at the mean norm of the LM's embeddings."""

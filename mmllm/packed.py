@@ -60,14 +60,16 @@ def distill_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress,
     """
     assert setup.taught is not None
     options = setup.recipe.distill
-    phase = Phase("distill", DISTILL, "distill.jsonl", options.steps, options.batch, options.fusion_rate, options.lora_rate)
+    rates = options.fusion_rate, options.lora_rate, options.reader_rate
+    phase = Phase("distill", DISTILL, "distill.jsonl", options.steps, options.batch, *rates)
     return _packed(setup, phase, setup.taught, out, accelerator, progress, stop_after)
 
 
 def rank_stage(setup: Setup, out: Path, accelerator: Any, progress: Progress, stop_after: int | None) -> int | None:
     """LoRA and fusion learn to rank packed lists, with the match beside them as a second task. None when it is done."""
     recipe = setup.recipe
-    phase = Phase("rank", RANK, "metrics.jsonl", recipe.steps, recipe.batch, recipe.fusion_rate, recipe.lora_rate, setup.until)
+    rates = recipe.fusion_rate, recipe.lora_rate, recipe.distill.reader_rate
+    phase = Phase("rank", RANK, "metrics.jsonl", recipe.steps, recipe.batch, *rates, setup.until)
     return _packed(setup, phase, setup.lists.make, out, accelerator, progress, stop_after)
 
 
@@ -82,6 +84,7 @@ class Phase:
     batch: int
     fusion_rate: float
     lora_rate: float
+    reader_rate: float
     until: int | None = None
 
 
@@ -96,12 +99,15 @@ def _packed(
 ) -> int | None:
     """Steps over packed lists; the step where it was stopped, None at the end."""
     recipe, model, ranking = setup.recipe, setup.model, phase.name == "rank"
+    reader = [model.fusion.reader] if model.fusion.reader is not None else []
     fusion = parameters(model.fusion, *([model.match] if model.match is not None else [])) if phase.fusion_rate else []
+    fusion = [p for p in fusion if all(p is not r for r in reader)]
     lora = parameters(model.lm_module)
     groups: list[dict[str, Any]] = []
     groups += [{"params": fusion, "top": phase.fusion_rate, "weight_decay": recipe.weight_decay}] if fusion else []
     # The retriever's part is one number that has to be right first: while it is too large, the LM learns to take some of it away.
     groups += [{"params": [model.retriever], "top": RETRIEVER_RATE, "weight_decay": 0.0}] if ranking else []
+    groups += [{"params": reader, "top": phase.reader_rate, "weight_decay": 0.0}] if reader else []
     groups += [{"params": lora, "top": phase.lora_rate, "weight_decay": 0.0}] if lora else []
     learned = [p for group in groups for p in group["params"]]
     with _only(model, learned):
@@ -194,7 +200,7 @@ class Task(nn.Module):
             # What it learned about items must not cost it its language: it still has to say what they are called.
             rows = torch.from_numpy(np.unique(np.concatenate([one.candidates[:2] for one in batch])))
             loss = loss + recipe.fluency * describe_loss(
-                model.lm, model.soft(rows), [model.items.titles[r] for r in rows.tolist()]
+                model.lm, model.fusion.read(model.soft(rows)), [model.items.titles[r] for r in rows.tolist()]
             )
         return loss
 

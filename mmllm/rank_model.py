@@ -185,7 +185,7 @@ class RankModel(nn.Module):
         fused = self._fused(lists, generator, dropout)
         packed = []
         for one in lists:
-            soft = fused[one.fold]
+            soft = {row: self.fusion.read(token) for row, token in fused[one.fold].items()}
             titled = self.form == "soft+title"
             titles = [self.items.titles[i] for i in one.history] if titled else None
             prefix = soft_prefix(self.lm, self._template, one.request or NEVER_LIKED, _stack(soft, one.history), titles)

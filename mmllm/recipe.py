@@ -137,7 +137,7 @@ class Recipe:
                 expected="'indexes', steps = 0",
                 do="train two adapters",
             )
-        fused = recipe.form != "text" and recipe.distill.fusion_rate > 0
+        fused = recipe.form != "text" and (recipe.distill.fusion_rate > 0 or recipe.distill.reader_rate > 0)
         if recipe.distill.steps and not (recipe.lora_rank or fused):
             raise MmllmError(
                 f"{file}: [distill] with lora_rank = 0 and no fusion that learns",

@@ -132,14 +132,19 @@ class Reranker:
         if self.adapter.config.form == "text":
             return text_prefix(self.lm, self._prefix, request, [self.store.items[r].title for r in liked])
         titles = [self.store.items[r].title for r in liked] if self.adapter.config.form == "soft+title" else None
-        return soft_prefix(self.lm, self._soft_prefix, request, torch.from_numpy(self.store.fused["soft"][liked]), titles)
+        return soft_prefix(self.lm, self._soft_prefix, request, self._read(liked), titles)
+
+    def _read(self, rows: Sequence[int]) -> Tensor:
+        """Soft tokens [n, K, H] of items as the LM reads them."""
+        with torch.no_grad():
+            return self.adapter.fusion.read(torch.from_numpy(self.store.fused["soft"][list(rows)]))
 
     def segment(self, row: int) -> Tensor:
         """One candidate [L, H]: its words, or its soft tokens, or both, and the readout."""
         item = self.store.items[row]
         if self.adapter.config.form != "text":
             title = item.title if self.adapter.config.form == "soft+title" else None
-            return soft_segment(self.lm, torch.from_numpy(self.store.fused["soft"][row]), title)
+            return soft_segment(self.lm, self._read([row])[0], title)
         return text_segment(self.lm, self._item, describe(item))
 
     def shares(self, row: int, encoded: EncodedQuery | None) -> dict[str, float]:

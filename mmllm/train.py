@@ -105,7 +105,14 @@ def fresh(recipe: Recipe, store: Store, items: ItemFeatures, *, factors: bool) -
     widths = [store.manifest.widths[m] for m in MODALITIES] + ([recipe.collaborative] if factors else [])
     names = MODALITIES + (("collaborative",) if factors else ())
     config = FusionConfig(
-        tuple(widths), store.manifest.widths["shared"], recipe.soft_tokens, lm.width, round(lm.soft_norm, 6), recipe.fusion, names
+        tuple(widths),
+        store.manifest.widths["shared"],
+        recipe.soft_tokens,
+        lm.width,
+        round(lm.soft_norm, 6),
+        recipe.fusion,
+        names,
+        reader=recipe.form != "text" and recipe.distill.reader_rate > 0,
     )
     fusion = build(config, seed=recipe.seed)
     for unreached in (fusion.gate, *fusion.to_pooled.parameters()):

@@ -67,10 +67,11 @@ def recipe(folder, more="", name="recipe.toml"):
 def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
     file = recipe(tmp_path)
     file.write_text(file.read_text() + "[match]\nepochs = 2\nwidth = 8\nbatch = 4\n")
+    file.write_text(file.read_text() + "[distill]\nsteps = 2\nbatch = 2\ncandidates = 5\nreader_rate = 0.1\n")
     found = run(file, tmp_path / "adapter")
     split = splits.SPLITS["leave-last-out"](interactions.read(liked))
     assert found["splits"] == {"leave-last-out": split.hash}, "the harness asks the same split"
-    assert found["step"] in (3, 6) and {"retriever", "lm", "match", "blend", "weight", "share"} <= set(found)
+    assert found["step"] in (0, 3, 6) and {"retriever", "lm", "match", "blend", "weight", "share"} <= set(found)
     adapter = tmp_path / "adapter"
     assert {
         "mmllm.json",
@@ -83,7 +84,7 @@ def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
         "collaborative.safetensors",
         "match.safetensors",
     } <= {p.name for p in adapter.iterdir()} and not [p for p in adapter.iterdir() if p.name.startswith(".")]
-    assert len((adapter / "metrics.jsonl").read_text().splitlines()) == 2
+    assert len((adapter / "metrics.jsonl").read_text().splitlines()) == 3, "what was distilled, and two steps"
     assert json.loads((adapter / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny-lm"
     build_index(liked, tmp_path / "served", preset="tiny", adapter=adapter)
     opened = Recommender.load(tmp_path / "served")
@@ -176,11 +177,17 @@ def test_the_language_model_learns_to_score_as_the_retriever_does(liked, shop_in
     found = run(file, tmp_path / "taught")
     file.write_text(file.read_text() + "fusion_rate = 1e-2\n")
     run(file, tmp_path / "both")
+    file.write_text(file.read_text().replace("fusion_rate = 1e-2", "reader_rate = 1e-2"))
+    run(file, tmp_path / "read")
     assert "lm" in found and "lm" not in matched and found["step"] == 0
     rows = [json.loads(line) for line in (tmp_path / "both" / "distill.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 60 and rows[-1]["loss"] < rows[0]["loss"] - 0.1, [r["loss"] for r in rows]
     one, other = (load_file(tmp_path / n / "fusion" / "model.safetensors") for n in ("matched", "taught"))
     assert all(torch.equal(one[k], other[k]) for k in one)
+    reader = load_file(tmp_path / "read" / "fusion" / "model.safetensors")
+    assert reader["reader"].any() and all(torch.equal(one[k], reader[k]) for k in one), (
+        "the language model's own map, and nothing else"
+    )
     assert (tmp_path / "taught" / "adapter").is_dir() and not (tmp_path / "matched" / "adapter").exists()
 
 
