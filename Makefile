@@ -130,7 +130,7 @@ eval-movies: movies $(patsubst %,index/movies_%/mmllm.json,leave-last-out tempor
 # What the features are worth, by twins that differ in one thing: of the match alone (a few minutes of training each), and with the language model
 # (a quarter of an hour each); and by taking features away from the adapter of that split.
 TWINS := attention mean concat gated content text noise untaught seed-18 seed-19
-LM_TWINS := noise frozen
+LM_TWINS := noise frozen moved
 index/twin_%/mmllm.json: eval/recipes/temporal-user_match/%.toml eval/recipes/movies_temporal-user.toml | movies
 	$(BIN)/mmllm train $< -o $(@D)
 
