@@ -166,7 +166,7 @@ class TalkLists:
         )
 
     def taught(self, n: int, settings: DistillSettings) -> RankList:
-        """The n-th list to learn the z-scores of what retrieves for dialogues from."""
+        """The n-th list to learn the z-scores of what retrieves for dialogues from. Gains are of the films that this very turn names."""
         s, cases = self.settings, self.asked.cases
         rng = np.random.default_rng([s.seed, n, 4])
         at = int(rng.integers(len(cases)))

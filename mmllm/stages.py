@@ -70,10 +70,10 @@ def like_loss(setup: Setup, batch: Sequence[Window], generator: torch.Generator)
     model, options, rows = setup.model, setup.recipe.match, padded(batch)
     assert model.match is not None and setup.popularity is not None
     table = model.catalog(generator, setup.recipe.modality_dropout, batch[0].fold)
-    expected = None
+    device, expected = table.device, None
     if setup.expected is not None:
-        expected = torch.from_numpy(setup.expected(rows[:, :-1].numpy(), batch[0].fold, options.sharpness))
-    return next_loss(model.match, table, rows, setup.popularity, options, expected)
+        expected = torch.from_numpy(setup.expected(rows[:, :-1].numpy(), batch[0].fold, options.sharpness)).to(device)
+    return next_loss(model.match, table, rows.to(device), setup.popularity.to(device), options, expected)
 
 
 def note(setup: Setup, log: Path, stage: str, row: Mapping[str, Any]) -> None:
