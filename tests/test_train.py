@@ -230,6 +230,7 @@ def test_a_match_that_is_taught_comes_nearer_to_what_the_retriever_expects(liked
 
 
 def test_in_half_precision_the_model_learns_alike_and_answers_in_full(liked, shop_index, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})  # a tiny model is fast enough without
     file = recipe(tmp_path, 'precision = "bfloat16"')
     setup = prepare(Recipe.read(file), tmp_path)
     batch = [setup.lists.make(n) for n in range(2)]
