@@ -127,7 +127,7 @@ eval-movies: movies $(patsubst %,index/movies_%/mmllm.json,leave-last-out tempor
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split leave-last-out --out eval/results/movielens_small_leave-last-out.json $(MOVIES) --adapter movies=index/movies_leave-last-out
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user.json $(MOVIES) --adapter movies=index/movies_temporal-user
 
-# What the features are worth, by twins that differ in one thing: of the match alone (a few minutes of training each), and with the language model
+# What the features are worth, by twins of the recipe of that split: of the match alone (a few minutes of training each), and with the language model
 # (a quarter of an hour each); and by taking features away from the adapter of that split.
 TWINS := attention mean concat gated content text noise untaught seed-18 seed-19
 LM_TWINS := noise frozen moved

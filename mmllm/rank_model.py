@@ -183,9 +183,10 @@ class RankModel(nn.Module):
         if self.form == "text":
             return self._read([self._as_text(one) for one in lists])
         fused = self._fused(lists, generator, dropout)
+        read = {fold: dict(zip(own, self.fusion.read(torch.stack([*own.values()])), strict=True)) for fold, own in fused.items()}
         packed = []
         for one in lists:
-            soft = {row: self.fusion.read(token) for row, token in fused[one.fold].items()}
+            soft = read[one.fold]
             titled = self.form == "soft+title"
             titles = [self.items.titles[i] for i in one.history] if titled else None
             prefix = soft_prefix(self.lm, self._template, one.request or NEVER_LIKED, _stack(soft, one.history), titles)
