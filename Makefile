@@ -9,7 +9,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
 .PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-page bench-encode eval-encoders eval clean general
-.PHONY: eval-ml100k train-general train-words eval-general movies train-movies eval-movies eval-twins eval-text eval-simulator
+.PHONY: eval-ml100k train-general train-words eval-general movies train-movies eval-movies eval-twins eval-split-twins eval-cold eval-simulator
 
 setup: $(VENV)/.installed
 
@@ -77,11 +77,11 @@ eval: setup
 	$(BIN)/python -m eval rank catalogs/ml-100k --split per-item --systems random,popularity,item-item,ease,als,bpr --out eval/results/ml-100k_per-item.json
 	$(BIN)/python -m eval table eval/results/ml-100k_per-item.json
 
-# ml-100k as a second set: leave-last-out, and the match without the language model over it.
+# ml-100k as a second set: leave-last-out, with the language model over it. About half an hour.
 eval-ml100k: eval weights
 	$(BIN)/mmllm index build catalogs/ml-100k --out index/ml-100k --no-blend
-	test -f index/ml-100k_match/mmllm.json || $(BIN)/mmllm train eval/recipes/ml-100k_leave-last-out.toml -o index/ml-100k_match
-	$(BIN)/python -m eval rank catalogs/ml-100k --index index/ml-100k --split leave-last-out --out eval/results/ml-100k_leave-last-out.json --systems popularity,item-item,ease,als,slist --base slist --adapter ml-100k=index/ml-100k_match
+	test -f index/ml-100k_leave-last-out/mmllm.json || $(BIN)/mmllm train eval/recipes/ml-100k_leave-last-out.toml -o index/ml-100k_leave-last-out
+	$(BIN)/python -m eval rank catalogs/ml-100k --index index/ml-100k --split leave-last-out --out eval/results/ml-100k_leave-last-out.json --systems popularity,item-item,ease,als,slist --base slist --adapter ml-100k=index/ml-100k_leave-last-out
 
 # adapters/general from nothing: catalogs out of packages (needs apt and npm), their indexes, about 40 minutes of training on two cores.
 GENERAL := catalogs/general
@@ -143,9 +143,26 @@ eval-twins: movies $(TWINS:%=index/twin_%/mmllm.json) $(LM_TWINS:%=index/lm_twin
 	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 541 --no-readouts --out eval/results/movies_ablation_match.json
 	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 120 --out eval/results/movies_ablation.json
 
-# A LoRA that reads the films as text, on the split of adapters/movies.
-eval-text: movies index/movies_text/mmllm.json
-	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time --out eval/results/movielens_small_global-time.json $(MOVIES) --adapter 'text twin=index/movies_text'
+# A LoRA that reads the films as text (an hour and a half, most of it training), and noise in place of all features, on the splits that are asked first.
+index/%_text/mmllm.json: eval/recipes/%_twins/text.toml | movies
+	$(BIN)/mmllm train $< -o $(@D)
+
+index/%_noise/mmllm.json: eval/recipes/%_twins/noise.toml | movies
+	$(BIN)/mmllm train $< -o $(@D)
+
+eval-split-twins: movies $(patsubst %,index/%/mmllm.json,global-time_text global-time_noise leave-last-out_noise)
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time --out eval/results/movielens_small_global-time.json $(MOVIES) --adapter 'text twin=index/global-time_text' --adapter 'noise twin=index/global-time_noise'
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split leave-last-out --out eval/results/movielens_small_leave-last-out.json $(MOVIES) --adapter 'noise twin=index/leave-last-out_noise'
+
+# A fifth of the films is in no training and asked for: what the fusion learned of text and posters beside what finds them without training.
+COLD := --systems random,popularity,bm25,dense-text,clip-image,fused,hybrid --whole
+index/cold_%/mmllm.json: eval/recipes/cold/%.toml eval/recipes/movies_temporal-user.toml | movies
+	$(BIN)/mmllm train $< -o $(@D)
+
+eval-cold: movies index/cold_global-time/mmllm.json index/cold_temporal-user/mmllm.json
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time+cold-items --out eval/results/movielens_small_global-time-cold-items.json $(COLD) --adapter trained=index/cold_global-time
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user+cold-items --out eval/results/movielens_small_temporal-user-cold-items.json $(COLD) --adapter trained=index/cold_temporal-user
+	$(BIN)/python -m eval ablate catalogs/movies index/cold_temporal-user --index index/movies --split temporal-user+cold-items --whole --out eval/results/movies_ablation_cold.json
 
 # 200 simulated users, each after one film that he never names, talk to the conversation and to the same retriever without a memory.
 eval-simulator: movies

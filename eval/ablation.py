@@ -15,6 +15,7 @@ import numpy as np
 from eval import metrics
 from eval.language import Trained
 from mmllm.blending import blend, case_ndcg
+from mmllm.interactions import Cases
 from mmllm.rank_model import Case, ItemFeatures
 from mmllm.rerank import joined
 
@@ -50,22 +51,48 @@ def ablate(
     reader: Trained, cases: Sequence[Case], weight: float, *, note: Callable[[str, dict[str, Any]], None]
 ) -> dict[str, Any]:
     """Condition -> nDCG@10 of the readouts alone, the match alone and the blend, each with the drop from "all" and its interval over cases."""
+    forms = {"alone": (1.0, 1.0), "match": (0.0, 1.0), "blend": (reader.share, weight)}
+
+    def measured(asked: Trained) -> dict[str, np.ndarray]:
+        parts = asked(cases)
+        there = {"alone": parts[0][0] is not None, "match": parts[0][1] is not None, "blend": True}
+        own = {form: [joined(r, m, share) for r, m in parts] for form, (share, _) in forms.items() if there[form]}
+        return {
+            form: np.array([case_ndcg(c, blend(c, s, forms[form][1])) for c, s in zip(cases, rows, strict=True)])
+            for form, rows in own.items()
+        }
+
+    return _told(reader, measured, "ndcg@10", note)
+
+
+def ablate_whole(reader: Trained, cases: Cases, *, note: Callable[[str, dict[str, Any]], None]) -> dict[str, Any]:
+    """Condition -> recall@50 of the match over the whole catalog, with the drop from "all" and its interval over cases."""
+    truth, seen = cases.matrix("targets"), cases.matrix("seen")
+    relevant = np.asarray(truth.sum(axis=1)).ravel().astype(int)
+
+    def measured(asked: Trained) -> dict[str, np.ndarray]:
+        top = metrics.top_k(asked.model.whole(cases.history), seen, 50)
+        return {"match": metrics.recall(metrics.hits_of(top, truth), relevant)}
+
+    return _told(reader, measured, "recall@50", note)
+
+
+def _told(
+    reader: Trained,
+    measured: Callable[[Trained], dict[str, np.ndarray]],
+    metric: str,
+    note: Callable[[str, dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Condition -> form -> the metric's mean over cases, its drop from "all", and the interval of that."""
     present = [n for k, n in enumerate(reader.items.values) if bool(reader.items.mask[:, k].any())]
     out: dict[str, Any] = {}
     whole: dict[str, np.ndarray] = {}
     for name, change in conditions(reader.inputs, present, reader.form).items():
-        parts = reader.reading(change(reader.items))(cases)
         row: dict[str, Any] = {}
-        forms = {"alone": (1.0, 1.0), "match": (0.0, 1.0), "blend": (reader.share, weight)}
-        for form, (share, w) in forms.items():
-            if parts[0][0 if form == "alone" else 1] is None and form != "blend":
-                continue
-            own = [joined(r, m, share) for r, m in parts]
-            values = np.array([case_ndcg(c, blend(c, s, w)) for c, s in zip(cases, own, strict=True)])
-            whole.setdefault(form, values)
-            drop = whole[form] - values
+        for form, values in measured(reader.reading(change(reader.items))).items():
+            drop = whole.setdefault(form, values) - values
             low, high = metrics.interval(drop)
-            row[form] = {"ndcg@10": round(float(values.mean()), 5), "drop": round(float(drop.mean()), 5)}
+            row[form] = {metric: round(float(values.mean()), 5), "drop": round(float(drop.mean()), 5)}
             row[form]["interval"] = [round(low, 5), round(high, 5)]
         out[name] = row
         note(name, row)

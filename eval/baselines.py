@@ -219,7 +219,8 @@ GRIDS: dict[str, Grid] = {
     "item-item": Grid(ItemItem, product(neighbours=(20, 50, 100, 200, 400), shrink=(0.0, 1.0, 10.0, 50.0))),
     "ease": Grid(EaseSystem, product(regularization=(10.0, 30.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0))),
     "slist": Grid(
-        SlistSystem, product(regularization=(100.0, 300.0), transitions=(0.0, 0.2, 0.5), half_life=(4.0, 20.0, 100.0, None))
+        SlistSystem,
+        product(regularization=(100.0, 300.0, 1000.0), transitions=(0.0, 0.2, 0.5, 0.8), half_life=(2.0, 4.0, 20.0, 100.0, None)),
     ),
     "als": Grid(Als, product(factors=(16, 32, 64, 128), regularization=(0.1, 1.0, 10.0), alpha=(1.0, 10.0, 40.0))),
     "bpr": Grid(Bpr, product(factors=(64, 200), regularization=(0.003, 0.01, 0.03), iterations=(100, 200, 400))),

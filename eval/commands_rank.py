@@ -19,13 +19,20 @@ from mmllm.settings import SEED
 from mmllm.store import Store
 from mmllm.terminal import guarded
 
+SPLIT = (
+    "One of "
+    + ", ".join(splits.SPLITS)
+    + ", or one of them and "
+    + splits.COLD
+    + ": a fifth of the items is never learned, and asked for."
+)
+
 
 @guarded
 def rank(
     catalog: Annotated[Path, typer.Argument(help="A catalog folder with interactions.csv.")],
     out: Annotated[Path, typer.Option(help="The JSON to write; systems that are in it are kept.")],
-    split: Annotated[str, typer.Option(help=" or ".join(splits.SPLITS))] = "global-time",
-    cold: Annotated[bool, typer.Option(help="Hold a fifth of the items out of training and ask for those.")] = False,
+    split: Annotated[str, typer.Option(help=SPLIT)] = "global-time",
     index: Annotated[Path | None, typer.Option(help="The catalog's index, for systems that read content.")] = None,
     systems: Annotated[str, typer.Option(help="Names separated by commas; all without adapters if left out.")] = "",
     adapter: Annotated[
@@ -34,13 +41,10 @@ def rank(
     ] = None,
     base: Annotated[str, typer.Option(help="The system whose list adapters rerank.")] = "ease",
     depth: Annotated[int, typer.Option(help="How many of its items they rerank.")] = 30,
+    whole: Annotated[bool, typer.Option("--whole", help="Adapters rank the whole catalog by their match instead.")] = False,
 ) -> None:
     """Tune on validation, fit again, rank the whole catalog, write every metric."""
-    if split not in splits.SPLITS:
-        raise MmllmError(f"split {split!r}", expected=" or ".join(splits.SPLITS))
-    made = splits.SPLITS[split](interactions.read(catalog))
-    if cold:
-        made, _ = splits.cold_items(made)
+    made = splits.make(split, interactions.read(catalog))
     store = Store(index) if index else None
     read = content.Content.of(store, made.train.items) if store else None
     grids = dict(baselines.GRIDS)
@@ -54,23 +58,25 @@ def rank(
     if given and store is None:
         raise MmllmError("--adapter without --index", do="name the index it was trained on")
     result = record.start(out, catalog.name, made)
+    # Of items that nobody liked few are found at all: their recall has more to tell than their first ten places.
+    metric = result.setdefault("metric_of_cases", "recall@50" if made.name.endswith(splits.COLD) else "ndcg@10")
     counts = made.refit.counts
     extra: dict[str, Any] = {} if read is None else {"features": read.vectors["text"], "kinds": read.genres}
     kept = {}
-    for name in dict.fromkeys([*chosen, *([base] if given else [])]):
+    for name in dict.fromkeys([*chosen, *([base] if given and not whole else [])]):
         found = kept[name] = tune(grids[name], made)
         measured = measure(found.scores_test, made.test, counts, **extra)
         row = {"settings": found.settings, "tried": found.tried, "validation_ndcg@10": round(found.validation, 5)}
         row |= {"seconds": found.seconds, **summary(measured, made.test)}
-        record.keep(result, out, name, row, measured.values["ndcg@10"])
+        record.keep(result, out, name, row, measured.values[metric])
     if given:
         from eval.language import Trained, ZeroShot, rerank, shuffled
-
+    if given and not whole:
         started = time.monotonic()
         draws = shuffled(kept[base].scores_test, made.test, depth=depth)
         measured = mean_of([measure(scores, made.test, counts) for scores in draws])
         row = {"base": base, "depth": depth, "seconds": round(time.monotonic() - started, 1), **summary(measured, made.test)}
-        record.keep(result, out, f"{base} first {depth} shuffled", row, measured.values["ndcg@10"])
+        record.keep(result, out, f"{base} first {depth} shuffled", row, measured.values[metric])
     for name, folder in given.items():
         assert store is not None
         untrained = folder in ("zero-shot", "zero-shot-anonymised")
@@ -81,6 +87,11 @@ def rank(
         )
         reader.check(made)
         started = time.monotonic()
+        if whole:
+            measured = measure(reader.model.whole(made.test.history), made.test, counts, **extra)
+            about = {"adapter": reader.fingerprint, "seconds": round(time.monotonic() - started, 1)}
+            record.keep(result, out, f"{name} (match)", about | summary(measured, made.test), measured.values[metric])
+            continue
         tuned = kept[base]
         pairs = (tuned.scores_validation, made.validation), (tuned.scores_test, made.test)
         reranked = rerank(*pairs, reader, depth=depth, chosen=reader.chosen(made, tuned.settings, depth))
@@ -90,7 +101,7 @@ def rank(
             row = {"base": base, "depth": depth, "candidate_recall": reranked.candidate_recall, "seconds": seconds}
             row |= {"adapter": reader.fingerprint}
             row |= reranked.about[form] | summary(measured, made.test)
-            record.keep(result, out, f"{name} ({form})", row, measured.values["ndcg@10"])
+            record.keep(result, out, f"{name} ({form})", row, measured.values[metric])
 
 
 @guarded
@@ -99,41 +110,41 @@ def ablate(
     adapter: Annotated[Path, typer.Argument(help="A trained adapter.")],
     out: Annotated[Path, typer.Option(help="The JSON to write.")],
     index: Annotated[Path, typer.Option(help="The catalog's index.")],
-    split: Annotated[str, typer.Option(help=" or ".join(splits.SPLITS))] = "global-time",
+    split: Annotated[str, typer.Option(help=SPLIT)] = "global-time",
     base: Annotated[str, typer.Option(help="The system whose list it reranks.")] = "ease",
     depth: Annotated[int, typer.Option(help="How many of its items.")] = 30,
     cases: Annotated[int, typer.Option(help="How many test cases at most, drawn by the seed.")] = 250,
     readouts: Annotated[bool, typer.Option(help="Ask the language model too, which takes most of the time.")] = True,
+    whole: Annotated[bool, typer.Option("--whole", help="Ask the match for all test cases over the whole catalog.")] = False,
 ) -> None:
     """What each modality does for an adapter: left out, as noise, shuffled, and by the share of missing data."""
     from eval.ablation import ablate as run
+    from eval.ablation import ablate_whole
     from eval.language import Trained
     from mmllm.rank_model import retrieved
 
-    made = splits.SPLITS[split](interactions.read(catalog))
+    def note(name: str, row: dict[str, Any]) -> None:
+        typer.echo(f"{name}: {row}")
+
+    def write(about: dict[str, Any], rows: dict[str, Any]) -> None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(about | {"conditions": rows} | machine(("torch", "transformers", "peft")), indent=1))
+
+    made = splits.make(split, interactions.read(catalog))
     reader = Trained(adapter, Store(index), made.train.items)
     reader.check(made)
+    about: dict[str, Any] = {"adapter": reader.adapter.config.name, "split": made.name, "split_hash": made.hash}
+    if whole:
+        write(about | {"cases": len(made.test)}, ablate_whole(reader, made.test, note=note))
+        return
     found = tune(baselines.GRIDS[base], made)
     chosen = np.sort(np.random.default_rng(SEED).permutation(len(made.test))[:cases])
     shown = retrieved(made.test.where(chosen), found.scores_test[chosen], depth)
     weight = float(reader.adapter.config.blend or 0.0)
     if not readouts:
         reader.readouts, weight = False, float(reader.found["match_weight"])
-    about = {
-        "adapter": reader.adapter.config.name,
-        "split": made.name,
-        "split_hash": made.hash,
-        "cases": len(chosen),
-        "weight": weight,
-        "readouts": reader.readouts,
-    }
-    rows = run(reader, shown, weight, note=lambda name, row: typer.echo(f"{name}: {row}"))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(
-        json.dumps(
-            about | {"base": base, "depth": depth, "conditions": rows} | machine(("torch", "transformers", "peft")), indent=1
-        )
-    )
+    about |= {"cases": len(chosen), "weight": weight, "readouts": reader.readouts, "base": base, "depth": depth}
+    write(about, run(reader, shown, weight, note=note))
 
 
 @guarded

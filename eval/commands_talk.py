@@ -46,12 +46,10 @@ def simulate(
     chosen = columns(systems)
     if unknown := [s for s in chosen if s not in simulation.SYSTEMS]:
         raise MmllmError(f"system {unknown[0]!r}", expected=", ".join(simulation.SYSTEMS))
-    if split not in splits.SPLITS:
-        raise MmllmError(f"split {split!r}", expected=" or ".join(splits.SPLITS))
     recommender = Recommender.load(index, weight=0.0, words=words or False)
     ids = [i.id for i in recommender.store.items]
     data = interactions.read(rated or Path(recommender.store.manifest.catalog), sorted(ids))
-    made = splits.SPLITS[split](data)
+    made = splits.make(split, data)
     # The index learned who likes what from everything, the targets too: here it knows what lies before them only.
     recommender.store.together = together(made.refit, ids)
     people = simulation.users(made.test, made.train.items, data.users, count)

@@ -52,6 +52,7 @@ def _conditions(figure: Any, result: Mapping[str, Any]) -> None:
     rows = [(name, row) for name, row in result["conditions"].items() if name != "all"][::-1]
     axes = figure.subplots()
     forms = list(rows[0][1])
+    metric = "recall@50" if "recall@50" in rows[0][1][forms[0]] else "nDCG@10"
     for shift, form in enumerate(forms):
         colour = f"C{shift}"
         for n, (_, row) in enumerate(rows):
@@ -61,6 +62,6 @@ def _conditions(figure: Any, result: Mapping[str, Any]) -> None:
             axes.plot([row[form]["drop"]], [at], "o", color=colour, label=form if n == 0 else None)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
-    axes.set(xlabel="drop in nDCG@10, 95 % interval", title=f"{result['adapter']}, {result['split']}, {result['cases']} cases")
+    axes.set(xlabel=f"drop in {metric}, 95 % interval", title=f"{result['adapter']}, {result['split']}, {result['cases']} cases")
     axes.legend()
     axes.grid(axis="x", alpha=0.3)

@@ -29,6 +29,8 @@ class MatchSettings:
     """`[match]` of a recipe. epochs: 0 leaves the stage out; length: of a window of history; ahead: how many of the next likes count,
     each `decay` times the one before; beside: weight of this loss while packed lists are learned.
 
+    liked_only: items that nobody liked take no part in the softmax. As what is never right they would be learned to be wrong, whoever they are
+    for; what is new in a catalog is asked for by its features then.
     taught: share of the loss that is the cross-entropy to what the retriever expects, the softmax of `sharpness` times its z-scores.
     """
 
@@ -44,6 +46,7 @@ class MatchSettings:
     beside: float = 0.5
     taught: float = 0.0
     sharpness: float = 2.0
+    liked_only: bool = False
 
 
 class Match(nn.Module):
@@ -130,7 +133,8 @@ def padded(found: Sequence[Window]) -> Tensor:
 def next_loss(
     match: Match, table: Tensor, rows: Tensor, offset: Tensor, settings: MatchSettings, expected: Tensor | None = None
 ) -> Tensor:
-    """Cross-entropy of the next likes. table: soft tokens of the whole catalog [I, K, H]; rows [B, L + 1]; offset [I], added to all scores.
+    """Cross-entropy of the next likes. table: soft tokens of the whole catalog [I, K, H]; rows [B, L + 1]; offset [I], added to all scores,
+    minus infinity for items that take no part.
 
     expected [B, L, I]: what a teacher holds likely after every place; a share of `settings.taught` is the cross-entropy to that.
     """
@@ -147,14 +151,23 @@ def next_loss(
     loss = total / weight
     if expected is None:
         return loss
+    asked = torch.isfinite(offset)
+    if not bool(asked.all()):
+        expected, logits = expected[..., asked], logits[..., asked]
+        expected = expected / expected.sum(-1, keepdim=True)
     soft = -(expected * logits).sum(-1)[rows[:, 1:] >= 0].mean()
     return (1 - settings.taught) * loss + settings.taught * soft
 
 
-def popularity(counts: np.ndarray) -> Tensor:
-    """log(count + 1), centred: what everybody's scores begin with while the match is trained, so that it learns taste and not fashion."""
-    value = torch.log(torch.from_numpy(np.asarray(counts)).float() + 1)
-    return value - value.mean()
+def popularity(counts: np.ndarray, *, liked_only: bool = False) -> Tensor:
+    """log(count + 1), centred: what everybody's scores begin with while the match is trained, so that it learns taste and not fashion.
+
+    With `liked_only`, minus infinity where the count is 0.
+    """
+    count = torch.from_numpy(np.asarray(counts)).float()
+    value = torch.log(count + 1)
+    value = value - value.mean()
+    return torch.where(count > 0, value, -torch.inf) if liked_only else value
 
 
 def parameters(*modules: nn.Module) -> list[Any]:

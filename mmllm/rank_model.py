@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmllm import interactions, prompting, settings
 from mmllm.adapter import Factors
 from mmllm.data import ListSettings, RankList
+from mmllm.errors import MmllmError
 from mmllm.fusion import AttentionFusion
 from mmllm.lm import LanguageModel
 from mmllm.match import Match
@@ -213,6 +214,15 @@ class RankModel(nn.Module):
             self.match(_stack(fused[x.fold], x.history), _stack(fused[x.fold], x.candidates)) if len(x.history) else None
             for x in lists
         ]
+
+    @torch.no_grad()
+    def whole(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        """The match's scores [C, I] of the whole catalog after each history: an item that nobody liked is asked for by its features."""
+        if self.match is None:
+            raise MmllmError("an adapter without a match", expected="one whose recipe has a [match]", do="rerank a list with it")
+        rows = torch.arange(len(self.items.titles)).split(CENTER_ITEMS)
+        table = torch.cat([self.soft(part) for part in rows])
+        return np.stack([self.match(table[torch.from_numpy(h)], table).cpu().numpy() for h in histories])
 
 
 def _stack(soft: Mapping[int, Tensor], rows: np.ndarray) -> Tensor:

@@ -110,8 +110,8 @@ class Recipe:
             )
         values: dict[str, Any] = _frozen(row)
         recipe = cls(**values, **{n: t(**_frozen(parts[n])) for n, t in tables.items()})
-        if unknown := set(recipe.splits) - set(splits.SPLITS):
-            raise MmllmError(f"{file}: split {sorted(unknown)[0]!r}", expected=", ".join(splits.SPLITS))
+        if unknown := set(recipe.splits) - set(splits.NAMES):
+            raise MmllmError(f"{file}: split {sorted(unknown)[0]!r}", expected=", ".join(splits.NAMES))
         if recipe.fusion not in KINDS:
             raise MmllmError(f"{file}: fusion {recipe.fusion!r}", expected=", ".join(KINDS))
         if recipe.precision not in ("float32", "bfloat16"):

@@ -144,8 +144,20 @@ def cold_items(split: Split, *, share: float = 0.2, seed: int = 17) -> tuple[Spl
         return replace(cases, history=history, targets=targets).where(kept)
 
     train, refit = (part.where(~cold[part.item]) for part in (split.train, split.refit))
-    name = f"{split.name}+cold-items"
+    name = split.name + COLD
     return check(Split(name, train, refit, bare(split.validation), bare(split.test))), cold
+
+
+COLD = "+cold-items"
+NAMES = (*SPLITS, *(name + COLD for name in SPLITS))
+
+
+def make(name: str, data: Interactions) -> Split:
+    """The split of that name; ending in "+cold-items" it is that of `cold_items` over the one before."""
+    if name not in NAMES:
+        raise MmllmError(f"split {name!r}", expected=", ".join(NAMES))
+    made = SPLITS[name.removesuffix(COLD)](data)
+    return cold_items(made)[0] if name.endswith(COLD) else made
 
 
 def check(split: Split, *, last_before: int | None = None) -> Split:

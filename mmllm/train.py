@@ -56,7 +56,7 @@ def prepare(recipe: Recipe, base: Path, *, refit_until: int | None = None) -> Se
     store = Store((base / recipe.index).resolve())
     # In the order of ids, as the harness numbers them: the splits have the same hashes.
     data = interactions.read(Path(store.manifest.catalog), sorted(i.id for i in store.items))
-    made = tuple(splits.SPLITS[name](data) for name in recipe.splits)
+    made = tuple(splits.make(name, data) for name in recipe.splits)
     refit = refit_until is not None
     learned = without(made[0].refit if refit else made[0].train, made, refit=refit)
     likes = RankLists(learned, recipe.lists)
@@ -71,9 +71,7 @@ def prepare(recipe: Recipe, base: Path, *, refit_until: int | None = None) -> Se
         scores = recipe.lists.model(split.train).scores(split.validation.history)
         found += retrieved(split.validation, scores, recipe.validation_candidates)
     about = {"splits": {s.name: s.hash for s in made}, "interactions": len(learned), "refit": refit}
-    model = fresh(recipe, store, items, factors=factors is not None)
     cut = tuple(windows(learned.sequences, recipe.match.length, likes.fold)) if recipe.match.epochs else ()
-    popular = popularity(learned.counts)
     ranked: Lists = likes
     lessons: Lists = Lessons(likes, recipe.distill)
     if recipe.dialogues.file:
@@ -87,11 +85,11 @@ def prepare(recipe: Recipe, base: Path, *, refit_until: int | None = None) -> Se
         recipe,
         store,
         ranked,
-        model,
+        fresh(recipe, store, items, factors=factors is not None),
         tuple(found),
         factors,
         cut,
-        popular,
+        popularity(learned.counts, liked_only=recipe.match.liked_only),
         likes.expected if recipe.match.taught else None,
         lessons.make if recipe.distill.steps else None,
         about,

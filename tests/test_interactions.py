@@ -92,6 +92,10 @@ def test_cold_items_are_in_no_training_and_no_history():
     split, cold = splits.cold_items(splits.leave_last_out(people(users=80)), share=0.3)
     assert cold.any() and not cold[split.refit.item].any()
     assert all(cold[t].all() for t in split.test.targets) and not any(cold[h].any() for h in split.test.history)
+    named = splits.make("leave-last-out" + splits.COLD, people(users=80))
+    assert named.hash == splits.cold_items(splits.leave_last_out(people(users=80)))[0].hash
+    with pytest.raises(MmllmError, match="split 'cold'"):
+        splits.make("cold", people(users=80))
 
 
 def test_reading_says_which_line_is_wrong(tmp_path):

@@ -63,3 +63,19 @@ def test_the_loss_is_the_cross_entropy_of_what_was_liked_next():
             soft.append(-float((expected[n, at] * scores).sum().detach()))
     taught = next_loss(match, table, rows, offset, replace(options, taught=0.25), expected)
     assert float(taught.detach()) == pytest.approx(0.75 * likes + 0.25 * sum(soft) / 3, abs=1e-5)
+
+
+def test_what_nobody_liked_takes_no_part_where_a_recipe_says_so():
+    match, options = Match(1, 6, 4), MatchSettings(dropout=0.0, taught=0.5)
+    table = torch.randn(4, 1, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    rows = padded([Window(np.array([0, 1, 3]))])
+    expected = torch.rand(1, 2, 4, generator=torch.Generator().manual_seed(1)).softmax(-1)
+    counts = np.array([5, 1, 0, 2])
+    loss = next_loss(match, table, rows, popularity(counts, liked_only=True), options, expected)
+    loss.backward()
+    assert table.grad is not None and not table.grad[2].any() and table.grad[[0, 1, 3]].abs().sum(-1).all()
+    # It is the loss of a catalog that does not have it, whose teacher expects nothing of it.
+    left = torch.tensor([0, 1, 3])
+    less = expected[..., left] / expected[..., left].sum(-1, keepdim=True)
+    without = next_loss(match, table[left], padded([Window(np.array([0, 1, 2]))]), popularity(counts)[left], options, less)
+    assert float(loss.detach()) == pytest.approx(float(without.detach()), abs=1e-5)

@@ -10,7 +10,10 @@ import pytest
 import torch
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from eval import __main__ as cli
+from eval.plots import draw
 from mmllm import Query, Recommender, catalog, interactions, settings, splits
 from mmllm.blending import blend, case_ndcg
 from mmllm.build import build_index
@@ -103,6 +106,8 @@ def test_what_is_trained_is_what_is_served(liked, shop_index, tmp_path):
         set_peft_model_state_dict(setup.model.lm.model, load_file(adapter / "adapter" / "adapter_model.safetensors"))
         setup.model.lm.weights_changed()
         case = Case(np.array([0, 3]), np.array([1, 2, 5, 7]), np.zeros(4), np.array([5]))
+        (_, matched), *_ = score_parts(setup.model.eval(), [case], readouts=False)
+        np.testing.assert_allclose(setup.model.whole([case.history])[0][case.candidates], matched, atol=1e-5)
         rows, query = opened.store.rows([ids[i] for i in case.candidates]), Query(liked=[ids[0], ids[3]])
         for share in (0.0, 0.4, 1.0):  # the match alone, both, the readouts alone
             config = replace(reranker.adapter.config, readout=share)
@@ -287,6 +292,38 @@ def test_a_match_alone_needs_no_language_model(liked, shop_index, tmp_path, monk
     rows = [json.loads(line) for line in (tmp_path / "adapter" / "match.jsonl").read_text().splitlines()]
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.05 and found["share"] == 0 and "lm" not in found
     assert not (tmp_path / "adapter" / "adapter").exists() and not (tmp_path / "adapter" / ".match").exists()
+
+
+def test_a_match_ranks_items_that_nobody_liked_over_the_whole_catalog(liked, shop_index, tmp_path):
+    """A fifth of the items is in no training: their recall is measured, and what is lost with each input."""
+    text = RECIPE.format(more='inputs = ["text", "image"]').replace("steps = 6", "steps = 0")
+    file = tmp_path / "recipe.toml"
+    file.write_text(
+        text.replace("leave-last-out", "leave-last-out" + splits.COLD)
+        + "[match]\nepochs = 2\nwidth = 8\nbatch = 4\ntaught = 0.5\nliked_only = true\n"
+    )
+    found = run(file, tmp_path / "adapter")
+    cold = splits.make("leave-last-out" + splits.COLD, interactions.read(liked))
+    assert found["splits"] == {cold.name: cold.hash} and found["interactions"] == len(cold.train)
+    common = ["--index", str(shop_index), "--split", cold.name, "--whole"]
+    out, lost = tmp_path / "result.json", tmp_path / "lost.json"
+    runner = CliRunner()
+    given = ["--systems", "popularity", "--adapter", f"own={tmp_path / 'adapter'}", "--out", str(out)]
+    ran = runner.invoke(cli.app, ["rank", str(liked), *common, *given])
+    assert ran.exit_code == 0, ran.output
+    result = json.loads(out.read_text())
+    assert result["metric_of_cases"] == "recall@50" and set(result["systems"]) == {"popularity", "own (match)"}
+    mean = np.mean(result["cases"]["own (match)"])
+    assert result["systems"]["own (match)"]["recall@50"] == pytest.approx(mean, abs=1e-5)
+    ran = runner.invoke(cli.app, ["ablate", str(liked), str(tmp_path / "adapter"), *common, "--out", str(lost)])
+    assert ran.exit_code == 0, ran.output
+    rows = json.loads(lost.read_text())["conditions"]
+    assert rows["all"]["match"]["drop"] == 0.0 and {"only text", "image as noise", "80% missing"} <= set(rows)
+    assert len(draw(json.loads(lost.read_text()), tmp_path / "lost")) == 2
+    ran = runner.invoke(
+        cli.app, ["rank", str(liked), *common, "--systems", "popularity", "--adapter", "z=zero-shot", "--out", str(out)]
+    )
+    assert ran.exit_code == 1 and "without a match" in ran.output
 
 
 def test_lists_in_one_padded_pass_score_as_alone(tiny):
