@@ -41,6 +41,9 @@ def rank(
     ] = None,
     base: Annotated[str, typer.Option(help="The system whose list adapters rerank.")] = "ease",
     depth: Annotated[int, typer.Option(help="How many of its items they rerank.")] = 30,
+    once: Annotated[
+        bool, typer.Option("--once", help="Fit nothing again: adapters without a refit beside what knows as much.")
+    ] = False,
     whole: Annotated[bool, typer.Option("--whole", help="Adapters rank the whole catalog by their match instead.")] = False,
 ) -> None:
     """Tune on validation, fit again, rank the whole catalog, write every metric."""
@@ -57,14 +60,14 @@ def rank(
     given = dict(a.split("=", 1) for a in adapter or [])
     if given and store is None:
         raise MmllmError("--adapter without --index", do="name the index it was trained on")
-    result = record.start(out, catalog.name, made)
+    result = record.start(out, catalog.name, made, again=not once)
     # Of items that nobody liked few are found at all: their recall has more to tell than their first ten places.
     metric = result.setdefault("metric_of_cases", "recall@50" if made.name.endswith(splits.COLD) else "ndcg@10")
     counts = made.refit.counts
     extra: dict[str, Any] = {} if read is None else {"features": read.vectors["text"], "kinds": read.genres}
     kept = {}
     for name in dict.fromkeys([*chosen, *([base] if given and not whole else [])]):
-        found = kept[name] = tune(grids[name], made)
+        found = kept[name] = tune(grids[name], made, again=not once)
         measured = measure(found.scores_test, made.test, counts, **extra)
         row = {"settings": found.settings, "tried": found.tried, "validation_ndcg@10": round(found.validation, 5)}
         row |= {"seconds": found.seconds, **summary(measured, made.test)}
@@ -86,6 +89,8 @@ def rank(
             else Trained(Path(folder), store, made.train.items)
         )
         reader.check(made)
+        if once and isinstance(reader, Trained) and reader.recipe.refit:
+            raise MmllmError(f"{name} was fitted again, with --once", do="train it without refit, or ask it beside what was too")
         started = time.monotonic()
         if whole:
             measured = measure(reader.model.whole(made.test.history), made.test, counts, **extra)

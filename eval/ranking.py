@@ -87,8 +87,8 @@ class Result:
     scores_test: np.ndarray
 
 
-def tune(grid: Grid, split: Split) -> Result:
-    """Every setting is fitted on train and measured on validation; the best is fitted again on all before the test."""
+def tune(grid: Grid, split: Split, *, again: bool = True) -> Result:
+    """Every setting is fitted on train and measured on validation; the best is fitted `again` on all before the test."""
     started = time.monotonic()
     truth, seen = split.validation.matrix("targets"), split.validation.matrix("seen")
     relevant = np.asarray(truth.sum(axis=1)).ravel().astype(int)
@@ -103,7 +103,7 @@ def tune(grid: Grid, split: Split) -> Result:
     if best is None:
         raise MmllmError("a grid without settings")
     system = grid.make(**best[1])
-    system.fit(split.refit)
+    system.fit(split.refit if again else split.train)
     seconds = round(time.monotonic() - started, 2)
     return Result(dict(best[1]), len(grid.settings), best[0], seconds, best[2], system.scores(split.test))
 

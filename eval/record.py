@@ -16,8 +16,8 @@ from mmllm.errors import MmllmError
 from mmllm.settings import SEED
 
 
-def start(out: Path, dataset: str, made: interactions.Split) -> dict[str, Any]:
-    """The result in `out`, or a new one; refused where that holds another split."""
+def start(out: Path, dataset: str, made: interactions.Split, *, again: bool = True) -> dict[str, Any]:
+    """The result in `out`, or a new one; refused where that holds another split, or systems that were not fitted `again` alike."""
     about = {
         "dataset": dataset,
         "split": made.name,
@@ -28,12 +28,16 @@ def start(out: Path, dataset: str, made: interactions.Split) -> dict[str, Any]:
         "test_cases": len(made.test),
         "test_targets": sum(len(t) for t in made.test.targets),
         "ranking": f"full, seen items removed; {TIES}",
+        "fitted_again": again,
         "seed": SEED,
     }
     if out.is_file():
         old = json.loads(out.read_text())
         if old["split_hash"] != made.hash:
             raise MmllmError(f"{out} holds results of split {old['split_hash']}, this is {made.hash}", do="write to another file")
+        if old.get("fitted_again", True) is not again:
+            kinds = "with the validation part" if again else "once"
+            raise MmllmError(f"{out} does not hold systems fitted {kinds}", do="write to another file")
         return dict(old)
     return about | {"systems": {}, "cases": {}}
 

@@ -14,18 +14,20 @@ import shutil
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmllm import settings
-from mmllm.backbones import Backbone, spec
+from mmllm.backbones import BACKBONES, Backbone, spec
 from mmllm.carriers import CONVERTERS, download_member, join_parts
 from mmllm.catalog import file_sha256
 from mmllm.errors import WeightsError
 
 log = logging.getLogger(__name__)
 RECORD = "mmllm-weights.json"
+IDENTITY = "identity"
+"""In a record: what the weights are, wherever they lie and whatever version converted them."""
 
 
 def folder_of(name: str) -> Path:
@@ -83,13 +85,22 @@ def verify(name: str) -> list[str]:
 
 
 def fingerprint(folder: Path) -> str:
-    """A short id of a weights folder: from its record, or from its files where it has none."""
+    """A short id of weights, the same on every machine: from their record, or from their files where they have none.
+
+    Adapters are refused by it. So it is not of converted files, in which transformers writes its version and open_clip a folder's path.
+    """
     record = folder / RECORD
     if record.is_file():
-        files = json.loads(record.read_text())["files"]
+        row = json.loads(record.read_text())
+        files = row.get(IDENTITY) or _pins(BACKBONES.get(row["name"]), row["source"]) or row["files"]
     else:
         files = {p.name: file_sha256(p) for p in sorted(folder.iterdir()) if p.is_file()}
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _pins(w: Backbone | None, source: str) -> dict[str, str]:
+    """What a package source is pinned by, and how it is converted; empty for other sources."""
+    return {**dict(w.sha256), "convert": w.convert} if w and w.sha256 and source.startswith("package:") else {}
 
 
 def derived(folder: Path, kind: str, convert: Callable[[Path, Path], None]) -> Path:
@@ -125,7 +136,7 @@ def _fetch(w: Backbone, source: str) -> Path:
         raise WeightsError(f"unknown source {source!r}")
     with _staging(w.name) as stage:
         used = fetch(w, source, stage)
-        _write_record(w, used, stage)
+        _write_record(w, used, stage, _pins(w, used))
         log.info("%s: from %s", w.name, used)
         _publish(stage, folder_of(w.name))
     return folder_of(w.name)
@@ -157,8 +168,9 @@ def _hashes(stage: Path) -> dict[str, str]:
     return {str(p.relative_to(stage)): file_sha256(p) for p in sorted(stage.rglob("*")) if p.is_file()}
 
 
-def _write_record(w: Backbone, source: str, stage: Path) -> None:
+def _write_record(w: Backbone, source: str, stage: Path, identity: Mapping[str, str]) -> None:
     record = {"name": w.name, "source": source, "licence": w.licence, "files": _hashes(stage)}
+    record |= {IDENTITY: identity} if identity else {}
     (stage / RECORD).write_text(json.dumps(record, indent=1))
 
 
@@ -205,12 +217,14 @@ def _compose(w: Backbone) -> Path:
     target = folder_of(w.name) / file_sha256(heads / "heads.safetensors")[:12]
     config = target / "open_clip_config.json"
     # open_clip's config names the text tower by its absolute path: a cache that was moved is composed again.
-    if not (target / RECORD).is_file() or json.dumps(str(target)) not in config.read_text():
+    record = json.loads((target / RECORD).read_text()) if (target / RECORD).is_file() else {}
+    if IDENTITY not in record or json.dumps(str(target)) not in config.read_text():
         shutil.rmtree(target, ignore_errors=True)
         image, text = (path(n) for n in w.needs)
         with _staging(w.name) as stage:
             compose(image, text, heads, stage, target)
-            _write_record(w, w.sources[0], stage)
+            parts = {n: fingerprint(path(n)) for n in w.needs}
+            _write_record(w, w.sources[0], stage, parts | {"heads": file_sha256(heads / "heads.safetensors")})
             target.parent.mkdir(parents=True, exist_ok=True)
             _publish(stage, target)
     return target

@@ -67,6 +67,8 @@ def test_settings_are_chosen_on_validation_and_fitted_again(split):
     again = baselines.EaseSystem(**found.settings)
     again.fit(split.refit)
     np.testing.assert_array_equal(found.scores_test, again.scores(split.test))
+    again.fit(split.train)
+    np.testing.assert_array_equal(tune(grid, split, again=False).scores_test, again.scores(split.test))
 
 
 def test_results_of_different_splits_are_not_compared(split):
@@ -172,6 +174,7 @@ def test_the_command_writes_compares_and_prints(tmp_path, monkeypatch):
     assert "| ease |" in table.output and found["split_hash"] in table.output
     for arguments, word in (
         (["rank", str(folder), "--out", str(out)], "holds results of split"),
+        (["rank", str(folder), "--out", str(out), "--split", "leave-last-out", "--once"], "does not hold systems fitted once"),
         (["rank", str(folder), "--out", str(out), "--split", "mine"], "split 'mine'"),
         (["rank", str(folder), "--out", str(out), "--systems", "bm25"], "content systems need --index"),
         (["compare", f"{out}:ease", f"{out}:none"], "no system 'none'"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmllm import Query
+from mmllm import Query, adapter, settings, weights
 from tests.conftest import STAMPS
 
 pytestmark = pytest.mark.real
@@ -31,6 +31,15 @@ def titles(response):
 def test_words_bring_a_fitting_stamp(stamps, text, fitting):
     found = titles(stamps.recommend(Query(text=text), k=5))
     assert any(f in t for t in found for f in fitting), found
+
+
+@pytest.mark.parametrize("name", ["general", "movies"])
+def test_a_shipped_adapter_is_over_the_weights_that_this_machine_has(stamps, name):
+    manifest = stamps.store.manifest
+    language_model = weights.fingerprint(weights.path(settings.preset(manifest.preset).lm))
+    encoders = {**manifest.encoders, "projections": manifest.heads}
+    loaded = adapter.load(settings.data_folder("adapters") / name, lm_fingerprint=language_model, encoders=encoders)
+    assert loaded.config.name == name and loaded.lora
 
 
 def test_a_picture_brings_itself_then_its_kin(stamps):

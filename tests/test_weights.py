@@ -7,6 +7,8 @@ import json
 import zipfile
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from mmllm import backbones, settings, weights
 from mmllm.errors import WeightsError
@@ -90,3 +92,48 @@ def test_without_trained_heads_the_hint_is_a_command_that_there_is(tmp_path, mon
     words = refused.value.do.replace("adapters/clip-mini/recipe.toml", str(recipe)).split()[1:]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0 and [str(a) for a in asked] == ["adapters/clip-mini"], result.stderr
+
+
+def test_what_converted_weights_does_not_change_what_they_are(carrier, monkeypatch, tmp_path):
+    """transformers writes its version beside what it converts: an adapter has to outlive that."""
+    register(monkeypatch, carrier)
+    prints = []
+    for version in ("5.23", "5.24"):
+
+        def convert(raw, stage, version=version):
+            (stage / "model.bin").write_bytes((raw / "model.bin").read_bytes())
+            (stage / "config.json").write_text(version)
+
+        monkeypatch.setitem(weights.CONVERTERS, "copy", convert)
+        monkeypatch.setenv("MMLLM_HOME", str(tmp_path / version))
+        folder = weights.pull("tiny")
+        prints.append(weights.fingerprint(folder))
+        record = json.loads((folder / weights.RECORD).read_text())
+        del record[weights.IDENTITY]  # as records of before were written
+        (folder / weights.RECORD).write_text(json.dumps(record))
+        prints.append(weights.fingerprint(folder))
+    assert len(set(prints)) == 1
+
+
+def test_a_composed_model_is_the_same_in_every_cache_and_follows_one_that_was_moved(tmp_path, monkeypatch):
+    """open_clip's config names a folder of this machine. A shipped adapter would be refused wherever the cache lies elsewhere."""
+    for name in backbones.spec("clip-mini").needs:
+        tower = tmp_path / "towers" / name
+        tower.mkdir(parents=True)
+        save_file({"weight": torch.ones(2)}, tower / "model.safetensors")
+        for file in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+            (tower / file).write_text("{}")
+    monkeypatch.setenv("MMLLM_WEIGHTS", str(tmp_path / "towers"))
+    prints = []
+    for home in ("one", "other"):
+        monkeypatch.setenv("MMLLM_HOME", str(tmp_path / home))
+        folder = weights.path("clip-mini")
+        assert weights.verify("clip-mini") == [] and str(folder) in (folder / "open_clip_config.json").read_text()
+        prints.append(weights.fingerprint(folder))
+    (tmp_path / "one").rename(tmp_path / "moved")
+    monkeypatch.setenv("MMLLM_HOME", str(tmp_path / "moved"))
+    prints.append(weights.fingerprint(weights.path("clip-mini")))
+    assert len(set(prints)) == 1 and weights.verify("clip-mini") == []
+    save_file({"weight": torch.zeros(2)}, tmp_path / "towers" / backbones.spec("clip-mini").needs[0] / "model.safetensors")
+    monkeypatch.setenv("MMLLM_HOME", str(tmp_path / "changed"))
+    assert weights.fingerprint(weights.path("clip-mini")) not in prints, "other weights are told apart"
