@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from scipy.sparse import diags
@@ -104,12 +104,15 @@ class SlistSystem:
     transitions: float = 0.5
     half_life: float | None = 4.0
     model: Slist = field(default_factory=lambda: Slist(np.zeros(0)))
+    fitted: ClassVar[tuple[Interactions, float, float, Slist] | None] = None
 
     def fit(self, learned: Interactions) -> None:
-        """Closed form."""
-        self.model = Slist.fit(
-            learned, regularization=self.regularization, transitions=self.transitions, half_life=self.half_life
-        )
+        """Closed form. The weight knows no half-life: those of a grid, which come one after the other, share it."""
+        asked, last = (self.regularization, self.transitions), SlistSystem.fitted
+        if last is None or last[0] is not learned or last[1:3] != asked:
+            last = (learned, *asked, Slist.fit(learned, regularization=self.regularization, transitions=self.transitions))
+            SlistSystem.fitted = last
+        self.model = replace(last[3], half_life=self.half_life)
 
     def scores(self, cases: Cases) -> np.ndarray:
         """From the history alone, in its order."""

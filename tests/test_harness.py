@@ -16,6 +16,7 @@ from eval.content import Content, Dense, Hybrid, Words
 from eval.language import Trained, rerank, shuffled
 from eval.ranking import compare, mean_of, measure, summary, tune
 from mmllm import catalog, splits
+from mmllm.collaborative import Slist
 from mmllm.errors import MmllmError
 from mmllm.splits import LeakError
 from mmllm.types import Item
@@ -69,6 +70,23 @@ def test_settings_are_chosen_on_validation_and_fitted_again(split):
     np.testing.assert_array_equal(found.scores_test, again.scores(split.test))
     again.fit(split.train)
     np.testing.assert_array_equal(tune(grid, split, again=False).scores_test, again.scores(split.test))
+
+
+def test_half_lives_of_a_grid_share_a_weight_that_nothing_else_shares(split):
+    def scores(learned, **settings):
+        system = baselines.SlistSystem(**settings)
+        system.fit(learned)
+        return system.scores(split.test)
+
+    asked = [
+        (split.train, 100.0, 0.5, 4.0),
+        (split.train, 100.0, 0.5, None),
+        (split.refit, 100.0, 0.5, None),
+        (split.refit, 9.0, 0.2, 4.0),
+    ]
+    for learned, regularization, transitions, half_life in asked:
+        own = dict(regularization=regularization, transitions=transitions, half_life=half_life)
+        np.testing.assert_array_equal(scores(learned, **own), Slist.fit(learned, **own).scores(split.test.history))
 
 
 def test_results_of_different_splits_are_not_compared(split):
