@@ -9,7 +9,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export ANONYMIZED_TELEMETRY := False
 
 .PHONY: setup weights demo stamps test check format bench-rerank bench-turn bench-page bench-encode eval-encoders eval clean general
-.PHONY: eval-ml100k train-general train-words eval-general movies train-movies eval-movies eval-twins eval-split-twins eval-cold eval-simulator
+.PHONY: eval-ml100k train-general train-words eval-general movies train-movies eval-movies eval-twins eval-split-twins eval-once eval-cold eval-simulator
 
 setup: $(VENV)/.installed
 
@@ -130,7 +130,7 @@ eval-movies: movies $(patsubst %,index/movies_%/mmllm.json,leave-last-out tempor
 # What the features are worth, by twins of the recipe of that split: of the match alone (a few minutes of training each), and with the language model
 # (a quarter of an hour each); and by taking features away from the adapter of that split.
 TWINS := attention mean concat gated content text noise untaught seed-18 seed-19
-LM_TWINS := noise frozen moved
+LM_TWINS := noise frozen moved no-lora
 index/twin_%/mmllm.json: eval/recipes/temporal-user_match/%.toml eval/recipes/movies_temporal-user.toml | movies
 	$(BIN)/mmllm train $< -o $(@D)
 
@@ -143,7 +143,7 @@ eval-twins: movies $(TWINS:%=index/twin_%/mmllm.json) $(LM_TWINS:%=index/lm_twin
 	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 541 --no-readouts --out eval/results/movies_ablation_match.json
 	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 120 --out eval/results/movies_ablation.json
 
-# A LoRA that reads the films as text (an hour and a half, most of it training), and noise in place of all features, on the splits that are asked first.
+# A LoRA that reads the films as text (an hour, most of it training), and noise in place of all features, on the splits that are asked first.
 index/%_text/mmllm.json: eval/recipes/%_twins/text.toml | movies
 	$(BIN)/mmllm train $< -o $(@D)
 
@@ -151,8 +151,18 @@ index/%_noise/mmllm.json: eval/recipes/%_twins/noise.toml | movies
 	$(BIN)/mmllm train $< -o $(@D)
 
 eval-split-twins: movies $(patsubst %,index/%/mmllm.json,global-time_text global-time_noise leave-last-out_noise)
-	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time --out eval/results/movielens_small_global-time.json $(MOVIES) --adapter 'text twin=index/global-time_text' --adapter 'noise twin=index/global-time_noise'
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time --once --out eval/results/movielens_small_global-time_once.json $(MOVIES) --adapter 'text twin=index/global-time_text' --adapter 'noise twin=index/global-time_noise'
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split leave-last-out --out eval/results/movielens_small_leave-last-out.json $(MOVIES) --adapter 'noise twin=index/leave-last-out_noise'
+
+# Without a second fit for anybody: adapters/movies as it was before its own, and the other splits'.
+index/global-time_once/mmllm.json: eval/recipes/global-time_twins/once.toml adapters/movies/recipe.toml | movies
+	$(BIN)/mmllm train $< -o $(@D)
+
+ONCE := catalogs/movies --index index/movies --once --systems ease,slist --base slist
+eval-once: movies $(patsubst %,index/%/mmllm.json,global-time_once movies_leave-last-out movies_temporal-user twin_seed-18 twin_seed-19)
+	$(BIN)/python -m eval rank $(ONCE) --split global-time --out eval/results/movielens_small_global-time_once.json --adapter movies=index/global-time_once
+	$(BIN)/python -m eval rank $(ONCE) --split leave-last-out --out eval/results/movielens_small_leave-last-out_once.json --adapter movies=index/movies_leave-last-out
+	$(BIN)/python -m eval rank $(ONCE) --split temporal-user --out eval/results/movielens_small_temporal-user_once.json --adapter movies=index/movies_temporal-user --adapter seed-18=index/twin_seed-18 --adapter seed-19=index/twin_seed-19
 
 # A fifth of the films is in no training and asked for: what the fusion learned of text and posters beside what finds them without training.
 COLD := --systems random,popularity,bm25,dense-text,clip-image,fused,hybrid --whole
