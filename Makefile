@@ -138,7 +138,7 @@ index/lm_twin_%/mmllm.json: eval/recipes/temporal-user_twins/%.toml eval/recipes
 	$(BIN)/mmllm train $< -o $(@D)
 
 eval-twins: movies $(TWINS:%=index/twin_%/mmllm.json) $(LM_TWINS:%=index/lm_twin_%/mmllm.json) index/movies_temporal-user/mmllm.json
-	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user_match.json $(MOVIES) $(foreach t,$(TWINS),--adapter '$(t) taught=index/twin_$(t)')
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user_match.json $(MOVIES) $(foreach t,$(TWINS),--adapter '$(t)$(if $(filter untaught,$(t)),, taught)=index/twin_$(t)')
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user.json $(MOVIES) $(foreach t,$(LM_TWINS),--adapter '$(t) twin=index/lm_twin_$(t)')
 	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 541 --no-readouts --out eval/results/movies_ablation_match.json
 	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 120 --out eval/results/movies_ablation.json

@@ -80,9 +80,11 @@ class Match(nn.Module):
 
     def forward(self, liked: Tensor, candidates: Tensor) -> Tensor:
         """liked [n, K, H], candidates [N, K, H] -> [N]; zeros without a like."""
-        if not len(liked):
-            return candidates.new_zeros(len(candidates))
-        return self.items(candidates) @ self.users(liked.unsqueeze(0))[0, -1] * self.scale
+        return self.items(candidates) @ self.user(liked) * self.scale
+
+    def user(self, liked: Tensor) -> Tensor:
+        """A whole history [n, K, H] -> [width]; zeros without a like."""
+        return self.users(liked.unsqueeze(0))[0, -1] if len(liked) else liked.new_zeros(self.item.out_features)
 
     @property
     def scale(self) -> float:

@@ -222,7 +222,8 @@ class RankModel(nn.Module):
             raise MmllmError("an adapter without a match", expected="one whose recipe has a [match]", do="rerank a list with it")
         rows = torch.arange(len(self.items.titles)).split(CENTER_ITEMS)
         table = torch.cat([self.soft(part) for part in rows])
-        return np.stack([self.match(table[torch.from_numpy(h)], table).cpu().numpy() for h in histories])
+        users = torch.stack([self.match.user(table[torch.from_numpy(h)]) for h in histories])
+        return np.asarray((users @ self.match.items(table).T * self.match.scale).cpu().numpy())
 
 
 def _stack(soft: Mapping[int, Tensor], rows: np.ndarray) -> Tensor:
