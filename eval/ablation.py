@@ -15,6 +15,7 @@ import numpy as np
 from eval import metrics
 from eval.language import Trained
 from mmllm.blending import blend, case_ndcg
+from mmllm.errors import MmllmError
 from mmllm.interactions import Cases
 from mmllm.rank_model import Case, ItemFeatures
 from mmllm.rerank import joined
@@ -48,9 +49,17 @@ def conditions(
 
 
 def ablate(
-    reader: Trained, cases: Sequence[Case], weight: float, *, note: Callable[[str, dict[str, Any]], None]
+    reader: Trained,
+    cases: Sequence[Case],
+    weight: float,
+    *,
+    note: Callable[[str, dict[str, Any]], None],
+    wanted: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Condition -> nDCG@10 of the readouts alone, the match alone and the blend, each with the drop from "all" and its interval over cases."""
+    """Condition -> nDCG@10 of the readouts alone, the match alone and the blend, each with the drop from "all" and its interval over cases.
+
+    Of the conditions only those that are `wanted`, if any are named.
+    """
     forms = {"alone": (1.0, 1.0), "match": (0.0, 1.0), "blend": (reader.share, weight)}
 
     def measured(asked: Trained) -> dict[str, np.ndarray]:
@@ -62,10 +71,12 @@ def ablate(
             for form, rows in own.items()
         }
 
-    return _told(reader, measured, "ndcg@10", note)
+    return _told(reader, measured, "ndcg@10", note, wanted)
 
 
-def ablate_whole(reader: Trained, cases: Cases, *, note: Callable[[str, dict[str, Any]], None]) -> dict[str, Any]:
+def ablate_whole(
+    reader: Trained, cases: Cases, *, note: Callable[[str, dict[str, Any]], None], wanted: Sequence[str] = ()
+) -> dict[str, Any]:
     """Condition -> recall@50 of the match over the whole catalog, with the drop from "all" and its interval over cases."""
     truth, seen = cases.matrix("targets"), cases.matrix("seen")
     relevant = np.asarray(truth.sum(axis=1)).ravel().astype(int)
@@ -74,7 +85,7 @@ def ablate_whole(reader: Trained, cases: Cases, *, note: Callable[[str, dict[str
         top = metrics.top_k(asked.model.whole(cases.history), seen, 50)
         return {"match": metrics.recall(metrics.hits_of(top, truth), relevant)}
 
-    return _told(reader, measured, "recall@50", note)
+    return _told(reader, measured, "recall@50", note, wanted)
 
 
 def _told(
@@ -82,12 +93,18 @@ def _told(
     measured: Callable[[Trained], dict[str, np.ndarray]],
     metric: str,
     note: Callable[[str, dict[str, Any]], None],
+    wanted: Sequence[str],
 ) -> dict[str, Any]:
     """Condition -> form -> the metric's mean over cases, its drop from "all", and the interval of that."""
     present = [n for k, n in enumerate(reader.items.values) if bool(reader.items.mask[:, k].any())]
     out: dict[str, Any] = {}
     whole: dict[str, np.ndarray] = {}
-    for name, change in conditions(reader.inputs, present, reader.form).items():
+    known = conditions(reader.inputs, present, reader.form)
+    if unknown := [name for name in wanted if name not in known]:
+        raise MmllmError(f"condition {unknown[0]!r}", expected=", ".join(known))
+    for name, change in known.items():
+        if wanted and name not in ("all", *wanted):
+            continue
         row: dict[str, Any] = {}
         for form, values in measured(reader.reading(change(reader.items))).items():
             drop = whole.setdefault(form, values) - values

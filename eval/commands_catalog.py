@@ -24,19 +24,20 @@ def requests(
     out: Annotated[Path, typer.Option(help="The JSON to write.")],
     adapter: Annotated[list[str] | None, typer.Option(help="NAME=FOLDER, or NAME=zero-shot; may be repeated.")] = None,
     count: Annotated[int, typer.Option(help="How many requests.")] = 300,
+    quoted: Annotated[bool, typer.Option("--quoted", help="Requests in words of the items' texts, not of attributes.")] = False,
 ) -> None:
-    """Requests made from attributes, on a catalog that the adapters never saw: weights are the adapters' own, nothing is tuned here."""
+    """Requests made from a catalog, on a catalog that the adapters never saw: weights are the adapters' own, nothing is tuned here."""
     from eval import requests as r
     from eval.language import Trained, ZeroShot
     from mmllm.recommend import open_retriever
 
     retriever = open_retriever(index)
-    made, cases = r.asked(retriever, count)
+    made, cases = r.asked(retriever, count, quoted=quoted)
     text = "\n".join(f"{m.text} {m.relevant.tolist()}" for m in made)
     recall = float(np.mean([np.isin(c.targets, c.candidates).sum() / min(len(c.targets), r.DEPTH) for c in cases]))
     result: dict[str, Any] = {
         "dataset": Path(retriever.store.manifest.catalog).name,
-        "split": "requests made from attributes",
+        "split": "requests made from " + ("texts" if quoted else "attributes"),
         "split_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
         "items": len(retriever.store.items),
         "test_cases": len(made),

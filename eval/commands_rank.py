@@ -121,6 +121,7 @@ def ablate(
     cases: Annotated[int, typer.Option(help="How many test cases at most, drawn by the seed.")] = 250,
     readouts: Annotated[bool, typer.Option(help="Ask the language model too, which takes most of the time.")] = True,
     whole: Annotated[bool, typer.Option("--whole", help="Ask the match for all test cases over the whole catalog.")] = False,
+    conditions: Annotated[str, typer.Option(help="Names of conditions beside `all`, separated by commas; all if left out.")] = "",
 ) -> None:
     """What each modality does for an adapter: left out, as noise, shuffled, and by the share of missing data."""
     from eval.ablation import ablate as run
@@ -139,8 +140,9 @@ def ablate(
     reader = Trained(adapter, Store(index), made.train.items)
     reader.check(made)
     about: dict[str, Any] = {"adapter": reader.adapter.config.name, "split": made.name, "split_hash": made.hash}
+    wanted = [c for c in conditions.split(",") if c]
     if whole:
-        write(about | {"cases": len(made.test)}, ablate_whole(reader, made.test, note=note))
+        write(about | {"cases": len(made.test)}, ablate_whole(reader, made.test, note=note, wanted=wanted))
         return
     found = tune(baselines.GRIDS[base], made)
     chosen = np.sort(np.random.default_rng(SEED).permutation(len(made.test))[:cases])
@@ -149,7 +151,7 @@ def ablate(
     if not readouts:
         reader.readouts, weight = False, float(reader.found["match_weight"])
     about |= {"cases": len(chosen), "weight": weight, "readouts": reader.readouts, "base": base, "depth": depth}
-    write(about, run(reader, shown, weight, note=note))
+    write(about, run(reader, shown, weight, note=note, wanted=wanted))
 
 
 @guarded

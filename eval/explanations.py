@@ -23,7 +23,7 @@ from mmllm.derive import fuse_all
 from mmllm.lexical import searchable, words
 from mmllm.recommend import Recommender
 from mmllm.requests import make
-from mmllm.rerank import describe, text_segment, zscore
+from mmllm.rerank import zscore
 from mmllm.retrieve import DEPTH, RRF_K, WEIGHTS, EncodedQuery
 from mmllm.settings import SEED
 from mmllm.store import Payload
@@ -252,8 +252,8 @@ def _with_lm(
         raise ValueError("removal is measured for the text form, and where the LM's weight is 0")
     prefix = reranker.prefix(query, words=encoded.words)
     rows = recommender.store.rows([c.id for c in candidates])
-    segments = [reranker.segment(row) for row in rows]
-    segments[at] = text_segment(reranker.lm, reranker._item, describe(payload.item))
+    segments = [reranker.segment(row, encoded.words) for row in rows]
+    segments[at] = reranker.segment(rows[at], encoded.words, payload.item)
     with torch.inference_mode():
         read = reranker.lm.score(prefix, segments).numpy()
     return (1 - reranker.weight) * zscore(own) + reranker.weight * zscore(read)

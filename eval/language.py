@@ -117,7 +117,9 @@ class Trained:
         self.items = ItemFeatures.of(store, ids, self.adapter.factors).only(recipe.inputs).noised(recipe.noise)
         config = self.adapter.config
         self.form, self.readouts, self.share = config.form, recipe.reads, config.readout
-        self.model = RankModel(lm, self.adapter.fusion, self.items, form=config.form, match=self.adapter.match).eval()
+        self.model = RankModel(
+            lm, self.adapter.fusion, self.items, form=config.form, match=self.adapter.match, passages=config.passages
+        ).eval()
 
     def check(self, split: Split) -> None:
         """LeakError if the training did not keep from what this split asks for; requests and dialogues are no interactions."""

@@ -11,7 +11,7 @@ from eval import metrics
 from eval.language import Reader
 from mmllm.blending import blend
 from mmllm.rank_model import Case
-from mmllm.requests import Request, found, make
+from mmllm.requests import Request, found, make, quote
 from mmllm.rerank import joined
 from mmllm.retrieve import Retriever, fuse
 from mmllm.settings import SEED
@@ -23,9 +23,14 @@ DEPTH = 20
 LISTS = {"bm25": "bm25", "text": "dense", "image": "image", "fused": "fused"}
 
 
-def asked(retriever: Retriever, count: int) -> tuple[list[Request], list[Case]]:
-    """Requests of the seed, and the first DEPTH items of the hybrid retriever for each."""
-    made = make(retriever.store.items, count=count, seed=SEED + 1000, attributes_only=True)
+def asked(retriever: Retriever, count: int, *, quoted: bool = False) -> tuple[list[Request], list[Case]]:
+    """Requests of the seed, from attributes or from the items' texts (`quoted`), and the first DEPTH items of the hybrid retriever for each."""
+    items = retriever.store.items
+    made = (
+        quote(items, count=count, seed=SEED + 1000)
+        if quoted
+        else make(items, count=count, seed=SEED + 1000, attributes_only=True)
+    )
     return made, [found(retriever, request, DEPTH) for request in made]
 
 

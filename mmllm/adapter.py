@@ -40,7 +40,8 @@ class AdapterConfig:
     `encoders` is role -> fingerprint as in an index's manifest, and "projections" -> that of CLIP's adapted ones ("" for its own).
     `fusion_trained` is False where only a LoRA was: then no fusion is kept, and it is the untrained one.
     `readout` is the share of the LM's readouts in its score, the rest is the match's. `reads` is what it learned to judge by: of "words" and
-    "liked"; a query that has none of them keeps the retriever's order.
+    "liked"; a query that has none of them keeps the retriever's order. `passages`: in the text form it reads, beside title and attributes, what
+    an item's text says of the request (`mmllm.rerank.passage`).
     """
 
     name: str
@@ -53,6 +54,7 @@ class AdapterConfig:
     readout: float = 1.0
     reads: tuple[str, ...] = ("words", "liked")
     fusion_trained: bool = True
+    passages: bool = False
     schema: int = SCHEMA
 
 
@@ -90,7 +92,7 @@ class Adapter:
     def fingerprint(self) -> str:
         """Changes with any weight or setting; an index keeps it beside the fused vectors."""
         # Fields that came later count where they are not their default, so that older indexes go on.
-        later = {f.name: f.default for f in fields(AdapterConfig) if f.name in ("readout", "reads", "fusion_trained")}
+        later = {f.name: f.default for f in fields(AdapterConfig) if f.name in ("readout", "reads", "fusion_trained", "passages")}
         told = {n: v for n, v in asdict(self.config).items() if n not in later or v != later[n]}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         for name, tensor in sorted(self.fusion.state_dict().items()):

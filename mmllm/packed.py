@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from mmllm import checkpoint
 from mmllm.data import RankList
+from mmllm.errors import MmllmError
 from mmllm.match import batches, parameters
 from mmllm.objectives import describe_loss
 from mmllm.rank_model import Case, RankModel
@@ -25,6 +26,16 @@ from mmllm.stages import BEST, DISTILL, RANK, Setup, like_loss, note, rate, vali
 from mmllm.types import Progress
 
 RETRIEVER_RATE = 0.02
+
+
+def check_bfloat16() -> None:
+    """MmllmError where bfloat16 would be computed without instructions for it."""
+    if not torch.cuda.is_available() and not any("bf16" in n for n, on in torch.cpu.get_capabilities().items() if on):
+        raise MmllmError(
+            "precision bfloat16 on a processor without instructions for it, which would be many times slower",
+            expected="avx512_bf16, amx_bf16 or a GPU",
+            do='write precision = "float32" in the recipe',
+        )
 
 
 def list_loss(scores: Sequence[Tensor], lists: Sequence[RankList], *, retriever: Tensor | float, alone: float) -> Tensor:

@@ -19,7 +19,7 @@ from mmllm.errors import MmllmError
 from mmllm.fusion import AttentionFusion
 from mmllm.lm import LanguageModel
 from mmllm.match import Match
-from mmllm.rerank import describe, soft_prefix, soft_segment, text_prefix, text_segment
+from mmllm.rerank import describe, passage, soft_prefix, soft_segment, text_prefix, text_segment
 from mmllm.store import Store
 from mmllm.types import MODALITIES
 
@@ -37,6 +37,8 @@ class ItemFeatures:
     titles: tuple[str, ...]
     described: tuple[str, ...] = ()
     """Title and attributes, as the text form reads them."""
+    texts: tuple[str, ...] = ()
+    """Of which it reads passages."""
     held: Tensor | None = None
     """[folds, I, D] in place of the collaborative factors while one learns from the users of a fold (`mmllm.data.RankLists.factors`)."""
 
@@ -56,6 +58,7 @@ class ItemFeatures:
             torch.from_numpy(mask),
             tuple(store.items[r].title for r in rows),
             tuple(describe(store.items[r]) for r in rows),
+            tuple(store.items[r].text for r in rows),
             None if held is None else torch.from_numpy(held),
         )
 
@@ -68,7 +71,10 @@ class ItemFeatures:
         """Titles are numbers, in what the text form reads too: does a model know the items, or only what they are called?"""
         names = tuple(f"item {n}" for n in range(len(self.titles)))
         told = (d.replace(t, n, 1) for d, t, n in zip(self.described, self.titles, names, strict=True))
-        return replace(self, titles=names, described=tuple(told))
+        texts = (
+            said.replace(t, n) for said, t, n in zip(self.texts, self.titles, names, strict=False)
+        )  # of made-up items there are none
+        return replace(self, titles=names, described=tuple(told), texts=tuple(texts))
 
     def missing(self, share: float, *, seed: int = settings.SEED) -> ItemFeatures:
         """A random share of everything that is there is absent; an item may lose all."""
@@ -115,10 +121,11 @@ class RankModel(nn.Module):
         match: Match | None = None,
         retriever: float = 1.0,
         half: bool = False,
+        passages: bool = False,
     ) -> None:
         """`half`: while it is trained, the LM computes in bfloat16; what it is asked in evaluation mode it answers in float32."""
         super().__init__()
-        self.half_precision = half
+        self.half_precision, self.passages = half, passages
         self.retriever = nn.Parameter(torch.tensor(float(retriever)))
         self.lm_module, self.fusion, self.match = lm.model, fusion, match
         self.lm, self.items, self.form = lm, items, form
@@ -203,7 +210,11 @@ class RankModel(nn.Module):
 
     def _as_text(self, one: RankList) -> tuple[Tensor, list[Tensor]]:
         prefix = text_prefix(self.lm, self._template, one.request or NEVER_LIKED, [self.items.titles[i] for i in one.history])
-        return prefix, [text_segment(self.lm, self._item, self.items.described[i]) for i in one.candidates]
+        told = [self.items.described[i] for i in one.candidates]
+        said = [""] * len(told)
+        if self.passages:
+            said = [passage(self.items.texts[i], t, one.request) for i, t in zip(one.candidates, told, strict=True)]
+        return prefix, [text_segment(self.lm, self._item, t, s) for t, s in zip(told, said, strict=True)]
 
     def matched(self, lists: Sequence[RankList]) -> list[Tensor | None]:
         """The match's scores [N] of every list; None where there is no match or nothing was liked."""

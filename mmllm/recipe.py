@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmllm import settings, splits
+from mmllm.adapter import Form
 from mmllm.data import DistillSettings, ListSettings
 from mmllm.errors import MmllmError
 from mmllm.fusion import KINDS
@@ -38,7 +39,9 @@ class Recipe:
     splits: tuple[str, ...] = ("global-time", "leave-last-out")
     inputs: tuple[str, ...] = ("text", "image", "audio", "collaborative")
     noise: tuple[str, ...] = ()
-    form: str = "soft"
+    form: Form = "soft"
+    passages: bool = False
+    """Of the text form: what an item's text says of the request is read too (`mmllm.rerank.passage`)."""
     fusion: str = "attention"
     """attention, gated, concat or mean."""
     soft_tokens: int = 1
@@ -70,6 +73,8 @@ class Recipe:
     """Of the LM while packed lists are learned: bfloat16 takes less than half the time where the processor can compute in it."""
     requests: int = 2000
     """How many requests are made of each of `indexes`; a tenth validates."""
+    quoted: float = 0.0
+    """Share of these that are words of an item's text."""
     lists: ListSettings = field(default_factory=ListSettings)
     fluency: float = 0.0
     """Weight of saying items' titles from their soft tokens while ranking is learned."""
@@ -149,6 +154,10 @@ class Recipe:
                 raise MmllmError(
                     f"{file}: [{stage}] with form text", expected="a form with soft tokens", do="leave the stage out"
                 )
+        if not 0 <= recipe.quoted <= 1:
+            raise MmllmError(f"{file}: quoted = {recipe.quoted}", expected="a share from 0 to 1")
+        if recipe.passages and recipe.form != "text":
+            raise MmllmError(f"{file}: passages with form {recipe.form}", expected="form text", do="leave passages out")
         if recipe.form not in forms:
             raise MmllmError(f"{file}: form {recipe.form!r}", expected=" or ".join(forms))
         return recipe

@@ -1,7 +1,8 @@
 """Training examples from requests made of items: what somebody could ask for, what answers it, and what the hybrid retriever finds for it.
 
-A request names one to three things that one item has: values of its attributes, a word of its title, another of its names. Every item that
-has them all answers it. So a model learns that an item has to meet all that was said, on catalogs where nobody liked anything yet.
+A request names one to three things that one item has: values of its attributes, a word of its title, another of its names; or it is a few
+words of its text. Every item that has them all answers it. So a model learns that an item has to meet all that was said, on catalogs where
+nobody liked anything yet.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import torch
 from mmllm.catalog import NAMES
 from mmllm.data import ListSettings, RankList
 from mmllm.errors import MmllmError
-from mmllm.lexical import words
+from mmllm.lexical import GENERIC, words
 from mmllm.rank_model import Case, ItemFeatures
 from mmllm.recipe import Recipe
 from mmllm.recommend import open_retriever
-from mmllm.rerank import zscore
+from mmllm.rerank import describe, sentences, zscore
 from mmllm.retrieve import Retriever
 from mmllm.store import Store
 from mmllm.types import Item, Query
@@ -82,6 +83,38 @@ def make(items: Sequence[Item], *, count: int, seed: int, attributes_only: bool 
     return list(made.values())
 
 
+def quote(items: Sequence[Item], *, count: int, seed: int) -> list[Request]:
+    """`count` different requests that are two to five words in a row of an item's text, or as many as are found; the same for the same seed.
+
+    One of the words at least is told neither by the item's title nor by its attributes. Items of which all of them are told answer.
+    """
+    rng = random.Random(seed)
+    told = [set(words(describe(i))) | set(words(" ".join(facet for _, facet in facets(i)))) for i in items]
+    all_told = [t | set(words(i.text)) for t, i in zip(told, items, strict=True)]
+    having: dict[str, set[int]] = defaultdict(set)
+    for row, stems in enumerate(all_told):
+        for one in stems:
+            having[one].add(row)
+    rows = [row for row, item in enumerate(items) if set(words(item.text)) - told[row] - GENERIC]
+    made: dict[tuple[str, ...], Request] = {}
+    for _ in range(20 * count if rows else 0):
+        if len(made) == count:
+            break
+        row = rng.choice(rows)
+        parts = rng.choice(sentences(items[row].text)).split()
+        first, length = rng.randrange(len(parts)), rng.randint(2, 5)
+        text = " ".join(parts[first : first + length]).strip(".,;:!?()'\"")
+        said = words(text)
+        ends = words(text.split()[0]) and words(text.split()[-1]) if text else []
+        if not text.isascii() or not ends or not set(said) - told[row] - GENERIC:
+            continue
+        relevant = set.intersection(*(having[s] for s in said))
+        if len(relevant) <= max(1, round(MOST * len(items))):
+            asked = Request(rng.choice(PHRASES).format(text), np.array(sorted(relevant)))
+            made.setdefault(tuple(sorted(set(said))), asked)
+    return list(made.values())
+
+
 def found(retriever: Retriever, request: Request, depth: int) -> Case:
     """What the hybrid retriever finds for it, best first, with its scores; rows are the index's."""
     encoded = retriever.encode(Query(text=request.text))
@@ -132,7 +165,10 @@ def prepare_requests(recipe: Recipe, base: Path) -> tuple[list[Store], ItemFeatu
                 f"{name} was encoded by others than {recipe.indexes[0]}", expected="the same encoders", do="build it again"
             )
         cases = []
-        for request in make(store.items, count=recipe.requests, seed=recipe.seed + n):
+        quoted = quote(store.items, count=round(recipe.quoted * recipe.requests), seed=recipe.seed + n)
+        named = make(store.items, count=recipe.requests - len(quoted), seed=recipe.seed + n)
+        # Mixed, so that the tenth that validates has its share of both.
+        for request in random.Random(recipe.seed + n).sample(named + quoted, len(named) + len(quoted)) if quoted else named:
             case = found(retriever, request, max(recipe.lists.depth, recipe.validation_candidates))
             cases.append(Case(case.history, case.candidates + first, case.scores, case.targets + first, case.request))
         held = len(cases) // 10
@@ -155,4 +191,5 @@ def joined_features(parts: Sequence[ItemFeatures]) -> ItemFeatures:
         torch.cat([p.mask for p in parts]),
         tuple(t for p in parts for t in p.titles),
         tuple(d for p in parts for d in p.described),
+        tuple(t for p in parts for t in p.texts),
     )

@@ -6,6 +6,7 @@ left out, and the stage says so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from mmllm import prompting
 from mmllm.adapter import Adapter
 from mmllm.catalog import NAMES, as_text
 from mmllm.errors import QueryError
-from mmllm.lexical import words
+from mmllm.lexical import GENERIC, words
 from mmllm.lm import LanguageModel
 from mmllm.query_check import check_ids, check_query
 from mmllm.retrieve import EncodedQuery
@@ -27,6 +28,8 @@ from mmllm.types import MODALITIES, Candidate, Item, PathLike, Query, Ranked
 
 ITEM_TOKENS = 32
 """How much of a candidate the LM reads when candidates enter as text."""
+PASSAGE_TOKENS, PASSAGE_WORDS = 24, 16
+"""How much of its text beside that, where the adapter reads passages."""
 TITLE_TOKENS = 12
 UNREAD = ("image", "audio", "where", "disliked", "exclude")
 """Parts of a query that retrieval reads and the LM does not."""
@@ -119,7 +122,8 @@ class Reranker:
                 matched = self.adapter.match(soft[self.store.rows(list(query.liked))], soft[list(rows)]).numpy()
         if matched is not None and self.judge(query) == "match":
             return matched
-        read = self.lm.score(self.prefix(query, words=words), [self.segment(r) for r in rows]).numpy()
+        asked = words if words is not None else query.text or ""
+        read = self.lm.score(self.prefix(query, words=words), [self.segment(r, asked) for r in rows]).numpy()
         return joined(read, matched, config.readout)
 
     def prefix(self, query: Query, *, words: str | None = None) -> Tensor:
@@ -139,13 +143,15 @@ class Reranker:
         with torch.no_grad():
             return self.adapter.fusion.read(torch.from_numpy(self.store.fused["soft"][list(rows)]))
 
-    def segment(self, row: int) -> Tensor:
-        """One candidate [L, H]: its words, or its soft tokens, or both, and the readout."""
-        item = self.store.items[row]
+    def segment(self, row: int, request: str = "", item: Item | None = None) -> Tensor:
+        """One candidate [L, H]: its words, or its soft tokens, or both, and the readout; `item`: read in place of the one that stands there."""
+        item = item or self.store.items[row]
         if self.adapter.config.form != "text":
             title = item.title if self.adapter.config.form == "soft+title" else None
             return soft_segment(self.lm, self._read([row])[0], title)
-        return text_segment(self.lm, self._item, describe(item))
+        told = describe(item)
+        said = passage(item.text, told, request) if self.adapter.config.passages else ""
+        return text_segment(self.lm, self._item, told, said)
 
     def shares(self, row: int, encoded: EncodedQuery | None) -> dict[str, float]:
         """Each modality's share in the match of this item with the query; sums to 1.
@@ -171,12 +177,14 @@ def text_prefix(lm: LanguageModel, template: prompting.Template, request: str, t
     return lm.embed(lm.tokens(template.render(request=request, liked=lines)))
 
 
-def text_segment(lm: LanguageModel, template: prompting.Template, description: str) -> Tensor:
-    """One candidate [L, H] in the text form: its words and the turn that asks for an answer."""
+def text_segment(lm: LanguageModel, template: prompting.Template, description: str, passage: str = "") -> Tensor:
+    """One candidate [L, H] in the text form: its words, a passage of its text, and the turn that asks for an answer."""
     marker = "\u2063ITEM\u2063"
     head, tail = template.render(item=marker).split(marker)
     # The blank belongs to the word after it, as tokenizers have it; the turn markers behind it ask for an answer.
     read = lm.tokens(f" {prompting.neutralise(description)}")[:ITEM_TOKENS]
+    if passage:
+        read = [*read, *lm.tokens(f". {prompting.neutralise(passage)}")[:PASSAGE_TOKENS]]
     return lm.embed([*lm.tokens(head.rstrip()), *read, *lm.tokens(tail)])
 
 
@@ -210,6 +218,37 @@ def describe(item: Item) -> str:
     texts = [as_text(v) for n, v in item.attributes.items() if n != NAMES]
     shown = [t for t in texts if not set(words(t)) <= said][:8]
     return f"{item.title} ({', '.join(shown)})" if shown else item.title
+
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+
+
+def sentences(text: str) -> list[str]:
+    """Those of a text, or its lines, without what is empty."""
+    return [s for s in _SENTENCE.split(text) if s.strip()]
+
+
+def passage(text: str, told: str, request: str) -> str:
+    """Of an item's text the sentence, or a piece of one, that says most of what is asked and is not `told` of it otherwise; "" if none does.
+
+    >>> passage("A koala. Animals that carry their young in a pouch.", "A koala (animals)", "an animal with a pouch")
+    'Animals that carry their young in a pouch.'
+    """
+    missing = set(words(request)) - GENERIC - set(words(told))
+    best, most = "", 0
+    if not missing & set(words(text)):
+        return best
+    for sentence in sentences(text):
+        parts = sentence.split()
+        stems = [missing & set(words(p)) for p in parts]
+        # A little before what is asked: "is not a dog" is another thing than "a dog".
+        starts = [max(0, n - 4) for n, s in enumerate(stems) if s] if len(parts) > PASSAGE_WORDS else [0]
+        for start in starts:
+            end = start + PASSAGE_WORDS
+            found = len(set().union(*stems[start:end]))
+            if found > most:
+                best, most = " ".join(parts[start:end]), found
+    return best
 
 
 def joined(read: np.ndarray | None, matched: np.ndarray | None, share: float) -> np.ndarray:

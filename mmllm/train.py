@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from mmllm.errors import MmllmError
 from mmllm.fusion import FusionConfig, build
 from mmllm.lm import LanguageModel
 from mmllm.match import Match, popularity, windows
-from mmllm.packed import distill_stage, rank_stage
+from mmllm.packed import check_bfloat16, distill_stage, rank_stage
 from mmllm.rank_model import Case, ItemFeatures, RankModel, retrieved
 from mmllm.recipe import Recipe
 from mmllm.stages import ALIGN, BEST, DISTILL, MATCH, RANK, Setup, align_stage, match_stage, validate
@@ -127,13 +127,10 @@ def fresh(recipe: Recipe, store: Store, items: ItemFeatures, *, factors: bool) -
             torch.manual_seed(recipe.seed)
             match = Match(recipe.soft_tokens, lm.width, recipe.match.width)
     half = recipe.precision == "bfloat16"
-    if half and not torch.cuda.is_available() and not any("bf16" in n for n, on in torch.cpu.get_capabilities().items() if on):
-        raise MmllmError(
-            "precision bfloat16 on a processor without instructions for it, which would be many times slower",
-            expected="avx512_bf16, amx_bf16 or a GPU",
-            do='write precision = "float32" in the recipe',
-        )
-    model = RankModel(lm, fusion, items, form=recipe.form, match=match, retriever=recipe.retriever, half=half)
+    if half:
+        check_bfloat16()
+    options: dict[str, Any] = {"retriever": recipe.retriever, "half": half, "passages": recipe.passages}
+    model = RankModel(lm, fusion, items, form=recipe.form, match=match, **options)
     if recipe.form != "text":
         model.recenter()
     return model
@@ -256,17 +253,17 @@ def _choose(setup: Setup, out: Path) -> dict[str, Any]:
 def _finish(setup: Setup, out: Path, file: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Write the adapter folder of the model as it stands, with what was chosen on validation; checkpoints go."""
     recipe, store, model = setup.recipe, setup.store, setup.model
-    form: Any = recipe.form
     config = AdapterConfig(
         name=recipe.name,
         lm=store_lm(store),
         lm_fingerprint=weights.fingerprint(weights.path(store_lm(store))),
         encoders={**store.manifest.encoders, "projections": store.manifest.heads},
-        form=form,
+        form=recipe.form,
         blend=chosen["weight"],
         readout=chosen["share"],
         reads=("words",) if recipe.indexes else ("liked",),
-        fusion_trained=form != "text",
+        fusion_trained=recipe.form != "text",
+        passages=recipe.passages,
     )
     lora = model.lm_module if recipe.lora_rank and recipe.reads else None
     adapters.save(Adapter(config, model.fusion.eval(), None, setup.factors, model.match), out, lora_from=lora)
@@ -292,8 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if len(given) != 2:
         raise SystemExit("usage: python -m mmllm.train RECIPE OUT")
-    bars: Callable[[str, int, int], None] = ProgressBars()
-    print(json.dumps(run(Path(given[0]), Path(given[1]), progress=bars), indent=1))  # noqa: T201 - the command's output
+    print(json.dumps(run(Path(given[0]), Path(given[1]), progress=ProgressBars()), indent=1))  # noqa: T201 - the command's output
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from eval.ablation import ablate, conditions
 from eval.language import Trained, ZeroShot
 from mmllm import Query, Recommender
+from mmllm.errors import MmllmError
 from mmllm.rank_model import Case, ItemFeatures
 from mmllm.store import Store
 from mmllm.train import run
@@ -42,6 +44,9 @@ def test_what_is_read_is_missed_and_what_is_not_is_not():
     assert found["only text"]["alone"]["drop"] == 0.0 and found["image as noise"]["alone"]["drop"] == 0.0
     assert found["only image"]["alone"]["drop"] > 0.5 and found["only image"]["alone"]["interval"][0] > 0.5
     assert {n for n in found if "missing" in n} == {"20% missing", "40% missing", "60% missing", "80% missing"}
+    assert list(ablate(Reads(), cases, 0.5, note=lambda name, row: None, wanted=["only image"])) == ["all", "only image"]
+    with pytest.raises(MmllmError, match="condition 'only smell'.*only image"):
+        ablate(Reads(), cases, 0.5, note=lambda name, row: None, wanted=["only smell"])
     assert not any("audio" in n for n in conditions(("text", "audio"), ("text",)))
     assert list(conditions(("text",), ("text",), "text")) == ["all", "titles anonymised"]
     assert "titles anonymised" in conditions(("text",), ("text",), "soft+title")
@@ -57,8 +62,9 @@ def test_changes_do_what_they_say_and_leave_the_original():
     assert sorted(shuffled.values["text"][:, 0].tolist()) == whole.values["text"][:, 0].tolist()
     assert not torch.equal(shuffled.values["text"], whole.values["text"])
     assert torch.equal(whole.values["text"], features().values["text"]) and whole.mask[:, :2].all()
-    named = replace(whole, described=("a (red)", "b", "c (blue, c)", "d", "e", "f")).anonymised()
+    named = replace(whole, described=("a (red)", "b", "c (blue, c)", "d", "e", "f"), texts=tuple("abcdef")).anonymised()
     assert named.titles[2] == "item 2" and named.described[2] == "item 2 (blue, c)" and named.described[0] == "item 0 (red)"
+    assert named.texts[2] == "item 2"
     gone = whole.missing(0.5)
     assert 0 < int(gone.mask.sum()) < int(whole.mask.sum()) and not (gone.mask & ~whole.mask).any()
 
