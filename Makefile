@@ -128,9 +128,9 @@ eval-movies: movies $(patsubst %,index/movies_%/mmllm.json,leave-last-out tempor
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user.json $(MOVIES) --adapter movies=index/movies_temporal-user
 
 # What the features are worth, by twins of the recipe of that split: of the match alone (a few minutes of training each), and with the language model
-# (a quarter of an hour each); and by taking features away from the adapter of that split.
-TWINS := attention mean concat gated content text noise untaught seed-18 seed-19
-LM_TWINS := noise frozen moved no-lora
+# (a quarter of an hour each, with titles 50 minutes); and by taking features away from the adapter of that split.
+TWINS := attention mean concat gated content text noise untaught seed-18 seed-19 again
+LM_TWINS := noise frozen moved no-lora titles four-tokens
 index/twin_%/mmllm.json: eval/recipes/temporal-user_match/%.toml eval/recipes/movies_temporal-user.toml | movies
 	$(BIN)/mmllm train $< -o $(@D)
 
@@ -142,17 +142,21 @@ eval-twins: movies $(TWINS:%=index/twin_%/mmllm.json) $(LM_TWINS:%=index/lm_twin
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split temporal-user --out eval/results/movielens_small_temporal-user.json $(MOVIES) $(foreach t,$(LM_TWINS),--adapter '$(t) twin=index/lm_twin_$(t)')
 	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 541 --no-readouts --out eval/results/movies_ablation_match.json
 	$(BIN)/python -m eval ablate catalogs/movies index/movies_temporal-user --index index/movies --split temporal-user --base slist --cases 120 --out eval/results/movies_ablation.json
+	$(BIN)/python -m eval ablate catalogs/movies index/lm_twin_titles --index index/movies --split temporal-user --base slist --cases 120 --conditions 'titles anonymised' --out eval/results/movies_ablation_titles.json
 
-# A LoRA that reads the films as text (an hour, most of it training), and noise in place of all features, on the splits that are asked first.
+# A LoRA that reads the films as text (an hour, most of it training), and noise in place of all features, on the splits that are asked first; a match that is fitted again.
 index/%_text/mmllm.json: eval/recipes/%_twins/text.toml | movies
 	$(BIN)/mmllm train $< -o $(@D)
 
 index/%_noise/mmllm.json: eval/recipes/%_twins/noise.toml | movies
 	$(BIN)/mmllm train $< -o $(@D)
 
-eval-split-twins: movies $(patsubst %,index/%/mmllm.json,global-time_text global-time_noise leave-last-out_noise)
+index/%_again/mmllm.json: eval/recipes/%_twins/again.toml | movies
+	$(BIN)/mmllm train $< -o $(@D)
+
+eval-split-twins: movies $(patsubst %,index/%/mmllm.json,global-time_text global-time_noise leave-last-out_noise leave-last-out_again)
 	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split global-time --once --out eval/results/movielens_small_global-time_once.json $(MOVIES) --adapter 'text twin=index/global-time_text' --adapter 'noise twin=index/global-time_noise'
-	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split leave-last-out --out eval/results/movielens_small_leave-last-out.json $(MOVIES) --adapter 'noise twin=index/leave-last-out_noise'
+	$(BIN)/python -m eval rank catalogs/movies --index index/movies --split leave-last-out --out eval/results/movielens_small_leave-last-out.json $(MOVIES) --adapter 'noise twin=index/leave-last-out_noise' --adapter 'fitted again=index/leave-last-out_again'
 
 # Without a second fit for anybody: adapters/movies as it was before its own, and the other splits'.
 index/global-time_once/mmllm.json: eval/recipes/global-time_twins/once.toml adapters/movies/recipe.toml | movies
@@ -187,6 +191,7 @@ eval-general: stamps
 	test ! -f $(FASHION) || test -f catalogs/fashion/catalog.jsonl || $(BIN)/mmllm data import csv $(FASHION) -o catalogs/fashion --id item --title title --image image --attributes $(FACETS)
 	test ! -f $(FASHION) || $(BIN)/mmllm index build catalogs/fashion --out index/general/fashion --no-blend
 	test ! -f $(FASHION) || $(BIN)/python -m eval requests index/general/fashion --out eval/results/fashion_requests.json --adapter general=adapters/general
+	test ! -f index/movies/manifest.json || $(BIN)/python -m eval requests index/movies --quoted --out eval/results/films_quoted.json --adapter general=adapters/general
 
 clean:
 	rm -rf $(VENV) catalogs $(INDEX) dist build

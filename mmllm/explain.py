@@ -181,7 +181,8 @@ def template(title: str, rows: Sequence[Evidence], lang: str = "en") -> str:
     for e in attributes[:3]:
         # In Chinese a title is one of the names: that it is also called so would say it twice.
         named = "by_title" if lang != "en" and e.value == title else "by_names"
-        parts.append(say(named if e.name == NAMES else "by_attribute", lang, name=e.name, value=e.value))
+        key = named if e.name == NAMES else f"by_attribute_{verb(e.name)}"
+        parts.append(say(key, lang, name=said_name(e.name), value=e.value))
     for e in rows:
         if e.kind == "words" and e.name == "text":
             parts.append(say("by_text", lang, value=e.value))

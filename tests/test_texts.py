@@ -79,6 +79,11 @@ def test_reasons_of_every_kind_in_chinese():
         assert not ENGLISH.search(re.sub("colour|red|fruit", "", told)), told
 
 
+def test_an_attribute_is_named_as_people_say_it():
+    assert template("Babe", [Evidence("attribute", "tags", "pigs")]) == "Babe: its tags are pigs."
+    assert template("Polo", [Evidence("attribute", "article_type", "Shirts")]) == "Polo: its article type is Shirts."
+
+
 def test_the_language_model_words_no_chinese():
     class Never:
         def generate(self, *_, **__):
