@@ -129,7 +129,7 @@ eval-movies: movies $(patsubst %,index/movies_%/mmllm.json,leave-last-out tempor
 
 # What the features are worth, by twins of the recipe of that split: of the match alone (a few minutes of training each), and with the language model
 # (a quarter of an hour each, with titles 50 minutes); and by taking features away from the adapter of that split.
-TWINS := attention mean concat gated content text noise untaught seed-18 seed-19 again
+TWINS := attention mean concat gated content text noise untaught seed-18 seed-19
 LM_TWINS := noise frozen moved no-lora titles four-tokens
 index/twin_%/mmllm.json: eval/recipes/temporal-user_match/%.toml eval/recipes/movies_temporal-user.toml | movies
 	$(BIN)/mmllm train $< -o $(@D)
@@ -191,7 +191,7 @@ eval-general: stamps
 	test ! -f $(FASHION) || test -f catalogs/fashion/catalog.jsonl || $(BIN)/mmllm data import csv $(FASHION) -o catalogs/fashion --id item --title title --image image --attributes $(FACETS)
 	test ! -f $(FASHION) || $(BIN)/mmllm index build catalogs/fashion --out index/general/fashion --no-blend
 	test ! -f $(FASHION) || $(BIN)/python -m eval requests index/general/fashion --out eval/results/fashion_requests.json --adapter general=adapters/general
-	test ! -f index/movies/manifest.json || $(BIN)/python -m eval requests index/movies --quoted --out eval/results/films_quoted.json --adapter general=adapters/general
+	test ! -f index/movies/manifest.json || $(BIN)/python -m eval requests index/movies --quoted --count 150 --out eval/results/films_quoted.json --adapter general=adapters/general
 
 clean:
 	rm -rf $(VENV) catalogs $(INDEX) dist build
