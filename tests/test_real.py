@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from mmllm import Query, adapter, settings, weights
+from mmllm.lm import LanguageModel
+from mmllm.rerank import Reranker
 from tests.conftest import STAMPS
 
 pytestmark = pytest.mark.real
@@ -40,6 +42,20 @@ def test_a_shipped_adapter_is_over_the_weights_that_this_machine_has(stamps, nam
     encoders = {**manifest.encoders, "projections": manifest.heads}
     loaded = adapter.load(settings.data_folder("adapters") / name, lm_fingerprint=language_model, encoders=encoders)
     assert loaded.config.name == name and loaded.lora
+
+
+def test_the_shipped_general_adapter_reads_what_only_a_description_says(stamps):
+    manifest = stamps.store.manifest
+    backbone = settings.preset(manifest.preset).lm
+    encoders = {**manifest.encoders, "projections": manifest.heads}
+    folder = settings.data_folder("adapters") / "general"
+    loaded = adapter.load(folder, lm_fingerprint=weights.fingerprint(weights.path(backbone)), encoders=encoders)
+    lm = LanguageModel.load(backbone)
+    lm.attach_lora(loaded.lora)
+    reranker = Reranker(store=stamps.store, lm=lm, adapter=loaded, weight=1.0)
+    asked = ["animals-mammals-pig", "animals-marsupials-kangaroo", "animals-birds-magpie"]
+    ranked = reranker.rank(Query(text="an animal with a pouch"), asked)
+    assert ranked[0].id == "animals-marsupials-kangaroo", ranked
 
 
 def test_a_picture_brings_itself_then_its_kin(stamps):
