@@ -109,7 +109,7 @@ def quote(items: Sequence[Item], *, count: int, seed: int) -> list[Request]:
         if not text.isascii() or not ends or not set(said) - told[row] - GENERIC:
             continue
         relevant = set.intersection(*(having[s] for s in said))
-        if len(relevant) <= max(1, round(MOST * len(items))):
+        if row in relevant and len(relevant) <= max(1, round(MOST * len(items))):
             asked = Request(rng.choice(PHRASES).format(text), np.array(sorted(relevant)))
             made.setdefault(tuple(sorted(set(said))), asked)
     return list(made.values())
