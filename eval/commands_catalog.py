@@ -26,7 +26,7 @@ def requests(
     count: Annotated[int, typer.Option(help="How many requests.")] = 300,
     quoted: Annotated[bool, typer.Option("--quoted", help="Requests in words of the items' texts, not of attributes.")] = False,
 ) -> None:
-    """Requests made from a catalog, on a catalog that the adapters never saw: weights are the adapters' own, nothing is tuned here."""
+    """Requests made from a catalog that the adapters never saw: weights are the adapters' own, nothing is tuned here."""
     from eval import requests as r
     from eval.language import Trained, ZeroShot
     from mmllm.recommend import open_retriever

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import reduce
 
 from mmllm.catalog import NAMES
-from mmllm.lexical import words
+from mmllm.lexical import SENTENCE_END, words
 from mmllm.types import Evidence
 
 # Words that claim nothing. What the request said is a claim, so "request", "asked" or "wanted" are not among them.
@@ -87,7 +87,6 @@ def mispaired(sentence: str, title: str, rows: Sequence[Evidence]) -> str:
     return ""
 
 
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 NEGATION = re.compile(r"\b(?:not|no|never|without|isn't|doesn't|don't|neither)\b", re.IGNORECASE)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from mmllm import prompting
 from mmllm.catalog import NAMES, as_text, title_in
-from mmllm.claims import SENTENCE_END, check, said_name
-from mmllm.lexical import words
+from mmllm.claims import check, said_name
+from mmllm.lexical import SENTENCE_END, words
 from mmllm.lm import WORDS, LanguageModel
 from mmllm.retrieve import EncodedQuery
 from mmllm.store import Payload, Store

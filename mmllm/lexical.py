@@ -67,6 +67,7 @@ STOPWORDS = frozenset(
         "have",
     ]
 )
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 # Chinese measure words ("a" of a cat) and particles: stop words that no blank sets apart.
 _CJK_STOP = re.compile("[一两几这那][只个個隻条條把辆輛朵张張件双雙头頭匹座本台架枝支位]|[的了吗嗎呢我想要请請给給有]")

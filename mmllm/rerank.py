@@ -6,7 +6,6 @@ left out, and the stage says so.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from mmllm import prompting
 from mmllm.adapter import Adapter
 from mmllm.catalog import NAMES, as_text
 from mmllm.errors import QueryError
-from mmllm.lexical import GENERIC, words
+from mmllm.lexical import GENERIC, SENTENCE_END, words
 from mmllm.lm import LanguageModel
 from mmllm.query_check import check_ids, check_query
 from mmllm.retrieve import EncodedQuery
@@ -30,6 +29,8 @@ ITEM_TOKENS = 32
 """How much of a candidate the LM reads when candidates enter as text."""
 PASSAGE_TOKENS, PASSAGE_WORDS = 24, 16
 """How much of its text beside that, where the adapter reads passages."""
+SEARCHED_CHARS = 20_000
+"""How far into a text a passage is looked for: a turn does not wait for a book."""
 TITLE_TOKENS = 12
 UNREAD = ("image", "audio", "where", "disliked", "exclude")
 """Parts of a query that retrieval reads and the LM does not."""
@@ -220,12 +221,9 @@ def describe(item: Item) -> str:
     return f"{item.title} ({', '.join(shown)})" if shown else item.title
 
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-
-
 def sentences(text: str) -> list[str]:
     """Those of a text, or its lines, without what is empty."""
-    return [s for s in _SENTENCE.split(text) if s.strip()]
+    return [s for line in text.splitlines() for s in SENTENCE_END.split(line) if s.strip()]
 
 
 def passage(text: str, told: str, request: str) -> str:
@@ -235,7 +233,7 @@ def passage(text: str, told: str, request: str) -> str:
     'Animals that carry their young in a pouch.'
     """
     missing = set(words(request)) - GENERIC - set(words(told))
-    best, most = "", 0
+    best, most, text = "", 0, text[:SEARCHED_CHARS]
     if not missing & set(words(text)):
         return best
     for sentence in sentences(text):

@@ -129,8 +129,9 @@ def fresh(recipe: Recipe, store: Store, items: ItemFeatures, *, factors: bool) -
     half = recipe.precision == "bfloat16"
     if half:
         check_bfloat16()
-    options: dict[str, Any] = {"retriever": recipe.retriever, "half": half, "passages": recipe.passages}
-    model = RankModel(lm, fusion, items, form=recipe.form, match=match, **options)
+    model = RankModel(
+        lm, fusion, items, form=recipe.form, match=match, retriever=recipe.retriever, half=half, passages=recipe.passages
+    )
     if recipe.form != "text":
         model.recenter()
     return model

@@ -35,22 +35,22 @@ def test_words_bring_a_fitting_stamp(stamps, text, fitting):
     assert any(f in t for t in found for f in fitting), found
 
 
-@pytest.mark.parametrize("name", ["general", "movies"])
-def test_a_shipped_adapter_is_over_the_weights_that_this_machine_has(stamps, name):
+def shipped(stamps, name):
     manifest = stamps.store.manifest
     language_model = weights.fingerprint(weights.path(settings.preset(manifest.preset).lm))
     encoders = {**manifest.encoders, "projections": manifest.heads}
-    loaded = adapter.load(settings.data_folder("adapters") / name, lm_fingerprint=language_model, encoders=encoders)
+    return adapter.load(settings.data_folder("adapters") / name, lm_fingerprint=language_model, encoders=encoders)
+
+
+@pytest.mark.parametrize("name", ["general", "movies"])
+def test_a_shipped_adapter_is_over_the_weights_that_this_machine_has(stamps, name):
+    loaded = shipped(stamps, name)
     assert loaded.config.name == name and loaded.lora
 
 
 def test_the_shipped_general_adapter_reads_what_only_a_description_says(stamps):
-    manifest = stamps.store.manifest
-    backbone = settings.preset(manifest.preset).lm
-    encoders = {**manifest.encoders, "projections": manifest.heads}
-    folder = settings.data_folder("adapters") / "general"
-    loaded = adapter.load(folder, lm_fingerprint=weights.fingerprint(weights.path(backbone)), encoders=encoders)
-    lm = LanguageModel.load(backbone)
+    loaded = shipped(stamps, "general")
+    lm = LanguageModel.load(loaded.config.lm)
     lm.attach_lora(loaded.lora)
     reranker = Reranker(store=stamps.store, lm=lm, adapter=loaded, weight=1.0)
     asked = ["animals-mammals-pig", "animals-marsupials-kangaroo", "animals-birds-magpie"]

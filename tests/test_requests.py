@@ -15,7 +15,7 @@ from mmllm.lexical import words
 from mmllm.lm import WORDS
 from mmllm.rank_model import Case, ItemFeatures, RankModel
 from mmllm.requests import RequestLists, facets, make, quote
-from mmllm.rerank import PASSAGE_WORDS, describe, passage
+from mmllm.rerank import PASSAGE_WORDS, SEARCHED_CHARS, describe, passage
 from mmllm.train import run
 from mmllm.types import Item
 
@@ -58,6 +58,7 @@ def test_a_passage_is_what_the_text_says_of_the_request_and_nothing_else_does():
     assert passage(text, "A pot (clay)", "something for soup") == "It keeps soup warm for hours!"
     assert passage(text, "A pot (clay)", "a warm soup in town") == "It keeps soup warm for hours!"
     assert passage(text, "A soup pot (clay)", "soup") == passage(text, "A pot", "a spoon") == passage("", "A pot", "soup") == ""
+    assert passage("clay " * SEARCHED_CHARS + "and soup", "A pot", "soup") == ""
     long = " ".join(f"word{n}" for n in range(40)) + " holds soup and bread " + " ".join(f"more{n}" for n in range(40))
     found = passage(long, "A pot", "bread and soup")
     assert len(found.split()) == PASSAGE_WORDS and "holds soup and bread" in found and found in long
